@@ -1,0 +1,124 @@
+"""Protocols: the choices under which two rows may be compared (PROTOCOL sections 2-4 and 7)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from canonbench.errors import CanonbenchError, unknown_name
+from canonbench.scoring.leagues import LEAGUES
+
+MIN_RESAMPLES = 100  # below this the 2.5 % tails of a bootstrap rest on one or two draws
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What an evaluation must agree on; the name stands in the row, and rows of two names are never ranked together."""
+
+    name: str
+    leagues: Mapping[str, float] = field(default_factory=lambda: dict(LEAGUES))
+    """Label to ε: in league iff loss ratio <= 1 + ε."""
+    hard_negatives: Literal["own", "val"] = "own"
+    """Which split's hard negatives are scored: the evaluated split's own, or always val's."""
+    general: Literal["split", "all"] = "split"
+    """Which part of the general text G is scored: the split's own, or all of it for both splits."""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Task name to δ in nats, where it differs from the task's own."""
+    bootstrap_resamples: int = 10_000
+
+    def threshold(self, task: str, default: float) -> float:
+        """δ for that task in nats: the protocol's own, or the task's."""
+        return self.thresholds.get(task, default)
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    chosen.name: chosen
+    for chosen in (Protocol("canonbench-1"), Protocol("hewitt2024", hard_negatives="val", general="all"))
+}
+
+
+def protocol(name: str) -> Protocol:
+    """The standard protocol of that name; UsageError with a "did you mean" otherwise."""
+    if name not in PROTOCOLS:
+        raise unknown_name("protocol", name, PROTOCOLS)
+    return PROTOCOLS[name]
+
+
+def protocol_from_mapping(mapping: Mapping[str, Any]) -> Protocol:
+    """A user's protocol: ``name``, the ``base`` it starts from (default canonbench-1), and what differs.
+
+    What may differ: ``leagues`` (a list of ε), ``hard_negatives``, ``general``, ``thresholds`` (task to nats) and
+    ``bootstrap_resamples``. A digest of the content is appended to the name, so that two files of one name
+    never meet in a ranking. UsageError for an unknown key or base, CanonbenchError for a value that makes no sense.
+    """
+    for key in mapping:
+        if key not in {"name", "base", *_PARSERS}:
+            raise unknown_name("protocol key", str(key), ("name", "base", *_PARSERS))
+    name = mapping.get("name")
+    if not isinstance(name, str) or not name.strip():
+        raise CanonbenchError("protocol: give it a name, e.g. name: my-thresholds")
+    base = protocol(str(mapping.get("base", "canonbench-1")))
+    overrides = {key: parse(mapping[key]) for key, parse in _PARSERS.items() if key in mapping}
+    return replace(base, name=f"{name.strip()}@{_digest(base.name, overrides)}", **overrides)
+
+
+def _digest(base: str, overrides: Mapping[str, Any]) -> str:
+    content = json.dumps([base, overrides], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+
+def _number(what: str, value: object) -> float:
+    # YAML 1.1 reads 1e-3 (no dot) as text, so text that is a number counts as one.
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise CanonbenchError(f"protocol: {what} must be a finite number, got {value!r}")
+    return number
+
+
+def _leagues(value: object) -> dict[str, float]:
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        raise CanonbenchError(f"protocol: leagues must be a list of ε such as [1e-3, 1e-4], got {value!r}")
+    standard = {epsilon: label for label, epsilon in LEAGUES.items()}
+    epsilons = {item: _number("a league's ε", item) for item in value}
+    for item, epsilon in epsilons.items():
+        if epsilon <= 0:
+            raise CanonbenchError(f"protocol: a league's ε must be positive, got {item!r}")
+    return {standard.get(epsilon, str(item)): epsilon for item, epsilon in epsilons.items()}
+
+
+def _thresholds(value: object) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        raise CanonbenchError(f"protocol: thresholds must map task names to nats, got {value!r}")
+    return {str(task): _number(f"the threshold of {task}", nats) for task, nats in value.items()}
+
+
+def _resamples(value: object) -> int:
+    number = _number("bootstrap_resamples", value)
+    if number < MIN_RESAMPLES or number != int(number):
+        raise CanonbenchError(f"protocol: bootstrap_resamples must be a whole number >= {MIN_RESAMPLES}, got {value!r}")
+    return int(number)
+
+
+def _one_of(key: str, *choices: str) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if value not in choices:
+            raise unknown_name(f"value of {key} in the protocol:", str(value), choices)
+        return str(value)
+
+    return parse
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "leagues": _leagues,
+    "hard_negatives": _one_of("hard_negatives", "own", "val"),
+    "general": _one_of("general", "split", "all"),
+    "thresholds": _thresholds,
+    "bootstrap_resamples": _resamples,
+}
