@@ -1,0 +1,26 @@
+"""The two ways a command ends badly, each one clear line: what is wrong and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class CanonbenchError(Exception):
+    """Something failed that the user can act on; the message is one line. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(CanonbenchError):
+    """The command or call itself is wrong (unknown name, contradictory options). Exit code 2."""
+
+    exit_code = 2
+
+
+def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UsageError:
+    """The error for a name that is not one of ``valid``, with a "did you mean" when one is close."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return UsageError(f"unknown {kind} {name!r}, must be one of {', '.join(names)}.{hint}")

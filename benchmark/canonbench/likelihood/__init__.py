@@ -1,0 +1,1 @@
+"""Log-likelihoods, exact and fast."""

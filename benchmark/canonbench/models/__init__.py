@@ -1,0 +1,1 @@
+"""Any causal language model behind one face."""

@@ -1,0 +1,55 @@
+"""What a ``--model`` names: a folder, a hub id, an adapter, a GGUF file, or the demo model."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from canonbench.errors import CanonbenchError, UsageError
+
+Kind = Literal["folder", "hub", "peft", "gguf", "demo", "memory"]
+
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from."""
+
+    kind: Kind
+    name: str
+    """As the user wrote it; for a hub id without the revision."""
+    path: Path | None = None
+    revision: str | None = None
+
+
+def parse_source(name: str | Path) -> Source:
+    """Tell what ``name`` is, by looking at the disk first.
+
+    Raises:
+        UsageError: it is neither on disk nor could it be a hub id.
+        CanonbenchError: it is a folder without a model.
+    """
+    text = str(name)
+    if text == "demo":
+        return Source("demo", text)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if (path / "adapter_config.json").is_file():
+            return Source("peft", text, path)
+        if (path / "config.json").is_file():
+            return Source("folder", text, path)
+        raise CanonbenchError(f"{path} holds neither a config.json nor an adapter_config.json: not a model folder")
+    if path.is_file():
+        if path.suffix == ".gguf":
+            return Source("gguf", text, path)
+        raise UsageError(f"{path} is a file; a model is a folder, a .gguf file, a hub id, or 'demo'")
+    if isinstance(name, Path) or text.startswith(("/", ".", "~")) or text.endswith(".gguf") or not HUB_ID.fullmatch(text):
+        raise UsageError(f"no model at {text!r}: there is no such file or folder, and it is not a hub id")
+    if difflib.SequenceMatcher(None, text, "demo").ratio() >= 0.75:
+        raise UsageError(f"unknown model {text!r}. Did you mean 'demo'?")
+    identifier, _, revision = text.partition("@")
+    return Source("hub", identifier, revision=revision or None)

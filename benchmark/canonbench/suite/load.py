@@ -1,0 +1,66 @@
+"""Suites by name: the embedded one, the published one, or a folder of your own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from canonbench.errors import CanonbenchError, unknown_name
+from canonbench.suite.fetch import published_root
+from canonbench.suite.jsonl import file_hash
+from canonbench.suite.paths import data_root
+from canonbench.suite.spec import SuiteSpec, read_spec
+from canonbench.suite.suite import Suite, build
+
+NAMES = ("mini", "published")
+
+
+def default_name() -> str:
+    """``published`` where it is at hand (fetched, or CANONBENCH_PUBLISHED_DIR), else ``mini``."""
+    return "published" if published_root() is not None else "mini"
+
+
+def load(name: str | Path) -> Suite:
+    """See ``Suite.load``."""
+    if name == "mini":
+        return _load(data_root() / "mini" / "suite.yaml", data_root() / "mini")
+    if name == "published":
+        root = published_root()
+        if root is None:
+            raise CanonbenchError(
+                "the published suite is not at hand; run 'canonbench data fetch published', "
+                "or set CANONBENCH_PUBLISHED_DIR to a copy, or use --suite mini"
+            )
+        return _load(data_root() / "published" / "suite.yaml", root)
+    folder = Path(name)
+    if folder.is_dir():
+        return _load(folder / "suite.yaml", folder)
+    if folder.exists():
+        raise CanonbenchError(f"{folder} is a file; a suite is a folder with a suite.yaml")
+    raise unknown_name("suite (nor is it a folder)", str(name), NAMES)
+
+
+def _load(spec_path: Path, root: Path) -> Suite:
+    spec = read_spec(spec_path)
+    if spec.flags is None:
+        return build(spec, root, {}, None)
+    flags_path = spec_path.parent / spec.flags.path
+    return build(spec, root, _unclean(flags_path, spec), file_hash(flags_path))
+
+
+def _unclean(path: Path, spec: SuiteSpec) -> dict[str, dict[str, frozenset[int]]]:
+    """Per task and file, the rows with a flag that makes a row of that task unclean (PROTOCOL section 6)."""
+    assert spec.flags is not None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        unclean: dict[str, list[str]] = content["unclean"]
+        flags: dict[str, dict[str, list[int]]] = content["flags"]
+        return {
+            task: {
+                str(Path(spec.flags.root, file)): frozenset(row for flag in names for row in found.get(flag, ()))
+                for file, found in flags.items()
+            }
+            for task, names in unclean.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CanonbenchError(f"cannot read the row flags {path}: {error}") from error

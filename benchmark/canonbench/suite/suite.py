@@ -1,0 +1,212 @@
+"""A suite: tasks with val and test splits, and general text. Three sources, one format."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from canonbench.errors import CanonbenchError, UsageError, unknown_name
+from canonbench.suite.jsonl import file_hash, read_jsonl
+from canonbench.suite.rows import canonical_subjects, example_table, text_table
+from canonbench.suite.spec import LOSSES, FileSpec, GeneralSpec, SplitName, SplitSpec, SubjectSpec, SuiteSpec
+from canonbench.suite.tasks import TASKS, Task
+
+if TYPE_CHECKING:
+    import datasets
+
+Part = Literal["canonical", "evaluation", "hard_negatives", "unconditional"]
+GeneralPart = Literal["val", "test", "all", "regularization"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split of one task. The tables are read when first asked for."""
+
+    root: Path
+    spec: SplitSpec
+    subject: SubjectSpec
+    arity: int
+    unclean: dict[str, frozenset[int]]
+    """By file path: 0-based rows of the evaluation file that the audit flagged."""
+
+    @cached_property
+    def canonical(self) -> datasets.Dataset:
+        """T: the simple examples that a method is given."""
+        return self._table(self.spec.canonical, self.arity)
+
+    @cached_property
+    def evaluation(self) -> datasets.Dataset:
+        """E: naturalistic text that calls for the same behaviour."""
+        return self._table(self.spec.evaluation, self.arity)
+
+    @cached_property
+    def hard_negatives(self) -> datasets.Dataset:
+        """H: nearby text on which the edited model must not change for the worse."""
+        return self._table(self.spec.hard_negatives, arity=1)
+
+    @cached_property
+    def unconditional(self) -> datasets.Dataset | None:
+        """Texts without a prefix, where the suite has them: one column, ``text``."""
+        return text_table(self.root, (self.spec.unconditional,)) if self.spec.unconditional else None
+
+    def path(self, part: Part) -> Path:
+        """The file that a part is read from."""
+        file: FileSpec | None = getattr(self.spec, part)
+        if file is None:
+            raise CanonbenchError(f"this suite has no {part} text")
+        return self.root / file.path
+
+    def _table(self, file: FileSpec, arity: int) -> datasets.Dataset:
+        pattern = self.subject.canonical_pattern
+        subjects = canonical_subjects(pattern, read_jsonl(self.path("canonical"))) if pattern else []
+        return example_table(
+            self.root,
+            file,
+            subject=self.subject,
+            subjects=subjects,
+            unclean=self.unclean.get(file.path, frozenset()),
+            arity=arity,
+        )
+
+
+@dataclass(frozen=True)
+class SuiteTask:
+    """A task of a suite: the question (loss, threshold) and its splits."""
+
+    task: Task
+    splits: dict[str, Split]
+
+    def split(self, name: str) -> Split:
+        """The split ``val`` or ``test``; UsageError if the suite lacks it."""
+        if name not in self.splits:
+            raise unknown_name(f"split of task {self.task.name!r}", name, self.splits)
+        return self.splits[name]
+
+
+@dataclass(frozen=True)
+class General:
+    """General text under one name: G_val, G_test (leagues) and R (regularisation)."""
+
+    name: str
+    root: Path
+    spec: GeneralSpec
+
+    def files(self, part: GeneralPart) -> tuple[FileSpec, ...]:
+        """The files of a part; ``all`` is val and test together."""
+        if part == "all":
+            return (self.spec.val, self.spec.test)
+        file: FileSpec | None = getattr(self.spec, part)
+        if file is None:
+            raise CanonbenchError(f"general text {self.name!r} has no {part} part")
+        return (file,)
+
+    def texts(self, part: GeneralPart) -> datasets.Dataset:
+        """The chunks of a part, one column ``text``."""
+        return text_table(self.root, self.files(part))
+
+    def data_hash(self, part: GeneralPart) -> str:
+        """SHA-256 over the part's files and row ranges."""
+        return _data_hash(self.root, self.files(part))
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether every file is there (the published suite may have been fetched without the large ones)."""
+        specs = (self.spec.val, self.spec.test, self.spec.regularization)
+        return all((self.root / file.path).is_file() for file in specs if file)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks and general text from one place. Make one with ``Suite.load``."""
+
+    spec: SuiteSpec
+    root: Path
+    tasks: dict[str, SuiteTask]
+    flags_hash: str | None
+
+    @property
+    def name(self) -> str:
+        """The suite's name, as in its ``suite.yaml``."""
+        return self.spec.name
+
+    @staticmethod
+    def load(name: str | Path) -> Suite:
+        """The suite ``mini``, ``published``, or a folder with a ``suite.yaml``.
+
+        Raises:
+            UsageError: no such suite.
+            CanonbenchError: its files are malformed, or the published suite has not been fetched.
+        """
+        from canonbench.suite.load import load  # noqa: PLC0415  (load builds Suites, so it imports this module)
+
+        return load(name)
+
+    def task(self, name: str) -> SuiteTask:
+        """The task of that name; UsageError with a "did you mean" otherwise."""
+        if name not in self.tasks:
+            raise unknown_name(f"task of suite {self.name!r}", name, self.tasks)
+        return self.tasks[name]
+
+    def select(self, names: str | Iterable[str]) -> list[str]:
+        """Task names from ``all``, ``a,b`` or an iterable, in the suite's order, each checked."""
+        wanted = [part.strip() for part in names.split(",")] if isinstance(names, str) else list(names)
+        if wanted == ["all"]:
+            return list(self.tasks)
+        for name in wanted:
+            self.task(name)
+        if not wanted:
+            raise UsageError("no task given: use --task all, or names separated by commas")
+        return [name for name in self.tasks if name in wanted]
+
+    def general(self, name: str | None = None) -> General | None:
+        """General text by name; without one, the first whose files are at hand, or None if the suite has none."""
+        texts = {key: General(key, self.root, spec) for key, spec in self.spec.general.items()}
+        if name is None:
+            return next((general for general in texts.values() if general.at_hand), None)
+        if name not in texts:
+            raise unknown_name(f"general text of suite {self.name!r}", name, [*texts, "none"])
+        if not texts[name].at_hand:
+            raise CanonbenchError(
+                f"general text {name!r} is not at hand; fetch it with 'canonbench data fetch {self.name}'"
+            )
+        return texts[name]
+
+    def data_hash(self, split: SplitName) -> str:
+        """SHA-256 over every task file of a split and the row flags: what a score depends on, whatever tasks were run."""
+        files = [
+            file
+            for task in self.tasks.values()
+            if split in task.splits
+            for file in (
+                getattr(task.splits[split].spec, part) for part in ("canonical", "evaluation", "hard_negatives")
+            )
+        ]
+        return _data_hash(self.root, files, self.flags_hash)
+
+
+def build(spec: SuiteSpec, root: Path, unclean: dict[str, dict[str, frozenset[int]]], flags_hash: str | None) -> Suite:
+    """A suite from its description; ``unclean`` maps task and file to flagged rows."""
+    tasks = {}
+    for name, task_spec in spec.tasks.items():
+        standard = TASKS.get(name, Task(name, "", 0.0, ""))
+        overrides = {key: value for key in ("loss", "threshold", "success") if (value := getattr(task_spec, key))}
+        if task_spec.threshold is not None:
+            overrides["threshold"] = task_spec.threshold
+        task = replace(standard, **overrides)
+        splits = {
+            split: Split(root, split_spec, task_spec.subject, LOSSES[task.loss], unclean.get(name, {}))
+            for split in ("val", "test")
+            if (split_spec := getattr(task_spec, split)) is not None
+        }
+        tasks[name] = SuiteTask(task, splits)
+    return Suite(spec, root, tasks, flags_hash)
+
+
+def _data_hash(root: Path, files: Iterable[FileSpec], extra: str | None = None) -> str:
+    listing = [[file.path, *file.rows, file_hash(root / file.path)] for file in files]
+    return hashlib.sha256(json.dumps([listing, extra]).encode()).hexdigest()
