@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import datasets
 
 
+COLUMNS = ("prefix", "suffix_a", "suffix_b", "subject", "clean", "origin")
+"""Of an example table. ``clean`` is false where the audit flagged the row; ``origin`` is ``file:line``."""
+
+
 def read_rows(root: Path, file: FileSpec) -> list[dict[str, Any]]:
     """The rows of a file that the spec asks for."""
     first, last = file.rows
@@ -54,7 +58,7 @@ def subject_of(row: dict[str, Any], index: int, spec: SubjectSpec, subjects: lis
 def example_table(
     root: Path, file: FileSpec, *, subject: SubjectSpec, subjects: list[str], unclean: Collection[int], arity: int
 ) -> datasets.Dataset:
-    """The examples of a file as columns prefix, suffix_a, suffix_b (null where there is one), subject, clean.
+    """The examples of a file as columns prefix, suffix_a, suffix_b (null where there is one), subject, clean, origin.
 
     Args:
         unclean: 0-based rows that the audit flagged.
@@ -64,24 +68,27 @@ def example_table(
         CanonbenchError: a row is malformed or has too few continuations; ``file:line`` is named.
     """
     path = root / file.path
-    columns: dict[str, list[Any]] = {key: [] for key in ("prefix", "suffix_a", "suffix_b", "subject", "clean")}
+    columns: dict[str, list[Any]] = {key: [] for key in COLUMNS}
     for index, row in enumerate(read_rows(root, file), start=file.rows[0]):
         prefix, suffix_a, suffix_b = example(row, path, index)
         if arity > 1 and suffix_b is None:
             raise CanonbenchError(f"{path}:{index + 1}: this task's loss compares 'suffix1' with 'suffix2'")
-        values = (prefix, suffix_a, suffix_b, subject_of(row, index, subject, subjects), index not in unclean)
+        cluster = subject_of(row, index, subject, subjects)
+        values = (prefix, suffix_a, suffix_b, cluster, index not in unclean, f"{path}:{index + 1}")
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
-    return _dataset(columns, {"suffix_b": "string", "clean": "bool"})
+    return _dataset(columns, {"clean": "bool"})
 
 
 def text_table(root: Path, files: tuple[FileSpec, ...]) -> datasets.Dataset:
-    """General text as one column, ``text``."""
-    texts = []
+    """General text as columns text and origin (``file:line``)."""
+    columns: dict[str, list[Any]] = {"text": [], "origin": []}
     for file in files:
-        rows = read_rows(root, file)
-        texts += [text_of(row, "text", root / file.path, index) for index, row in enumerate(rows, file.rows[0])]
-    return _dataset({"text": texts}, {})
+        path = root / file.path
+        for index, row in enumerate(read_rows(root, file), start=file.rows[0]):
+            columns["text"].append(text_of(row, "text", path, index))
+            columns["origin"].append(f"{path}:{index + 1}")
+    return _dataset(columns, {})
 
 
 def _dataset(columns: dict[str, list[Any]], types: dict[str, str]) -> datasets.Dataset:

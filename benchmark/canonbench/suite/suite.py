@@ -51,7 +51,7 @@ class Split:
 
     @cached_property
     def unconditional(self) -> datasets.Dataset | None:
-        """Texts without a prefix, where the suite has them: one column, ``text``."""
+        """Texts without a prefix, where the suite has them; columns text and origin."""
         return text_table(self.root, (self.spec.unconditional,)) if self.spec.unconditional else None
 
     def path(self, part: Part) -> Path:
@@ -106,7 +106,7 @@ class General:
         return (file,)
 
     def texts(self, part: GeneralPart) -> datasets.Dataset:
-        """The chunks of a part, one column ``text``."""
+        """The chunks of a part; columns text and origin."""
         return text_table(self.root, self.files(part))
 
     def data_hash(self, part: GeneralPart) -> str:

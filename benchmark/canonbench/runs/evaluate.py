@@ -1,0 +1,205 @@
+"""Evaluate one checkpoint: the verb that puts the rooms together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from canonbench.errors import CanonbenchError, UsageError
+from canonbench.leaderboard.row import Row
+from canonbench.likelihood.engine import SCORER_VERSION, auto_batch_tokens
+from canonbench.likelihood.tokens import Encoder
+from canonbench.models.checkpoint import Trust
+from canonbench.models.fingerprint import Fingerprint, fingerprint
+from canonbench.models.load import LoadedModel, Loading
+from canonbench.offline import cache_dir
+from canonbench.runs.build import build_row
+from canonbench.runs.examples import concatenate, general_columns, task_columns, write_parquet
+from canonbench.runs.folder import RunFolder
+from canonbench.runs.measure import Measured, Subject, measure
+from canonbench.runs.pair import ModelLike, Opener, free, openers, require_comparable
+from canonbench.runs.progress import Progress
+from canonbench.runs.questions import Question, Unit, general_unit, question, require_same, task_unit
+from canonbench.runs.settings import Asked, resolve
+from canonbench.runs.store import Store
+from canonbench.suite import Suite
+
+RUNS = Path("canonbench-runs")
+NOISE_CHUNKS = 256
+"""Chunks of G that the base is scored on twice. Rounding errors of fewer chunks cancel less, so the noise floor read
+off them is, if anything, too high."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A model that has been looked at: what it is, and what it would be asked."""
+
+    loaded: LoadedModel
+    fingerprint: Fingerprint
+    units: list[Unit]
+
+
+def evaluate(
+    model: ModelLike,
+    *,
+    base: ModelLike | None = None,
+    tokenizer: Any = None,
+    tasks: str | Iterable[str] = "all",
+    suite: str | Path | Suite | None = None,
+    split: str = "test",
+    general: str | None = None,
+    limit: int | None = None,
+    protocol: str = "canonbench-1",
+    run: str | Path | None = None,
+    output: Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_tokens: int | None = None,
+    seed: int = 0,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    progress: Progress | None = None,
+    passed: Mapping[str, Any] | None = None,
+) -> Row:
+    """Score a checkpoint on a suite and return its row (PROTOCOL sections 1-4 and 6).
+
+    Args:
+        model: a folder, hub id, PEFT adapter folder, GGUF file, ``demo``, or a transformers model in memory.
+        base: the unedited model, likewise; an adapter names its own. Without one, the row holds the model's own scores.
+        tokenizer: for models in memory.
+        tasks: ``all``, names separated by commas, or an iterable of names.
+        suite: ``mini``, ``published``, a folder with a ``suite.yaml``, or a Suite; None takes the published one if at hand.
+        split: ``test`` or ``val``.
+        general: general text for the leagues by name, or ``none``; None takes the suite's first at hand.
+        limit: only the first so many rows of every file.
+        protocol: a standard protocol's name or a YAML file.
+        run: the run folder; ``auto`` makes one under ``canonbench-runs/``; None keeps nothing but the base's cached scores.
+        output: also write the row to exactly this file.
+        device: torch device, or ``auto``. Models in memory stay where they are.
+        dtype: torch dtype, or ``auto`` (PROTOCOL section 1).
+        batch_tokens: tokens that go through the model at once; None chooses by device.
+        seed: of the bootstrap.
+        allow_pickle: read pickle checkpoints too, with ``weights_only=True``.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        progress: receives notes and token counts.
+        passed: the arguments as the user gave them, for run.yaml.
+
+    Raises:
+        UsageError: an unknown name or contradictory arguments.
+        CanonbenchError: bad input of any other kind, or there is no edit to evaluate; one line says what to do.
+    """
+    progress = progress or Progress()
+    asked = resolve(suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=seed)
+    _require_writable(output)
+    _announce(asked, progress)
+    how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
+    openers_ = openers(model, base, tokenizer, how)
+    questions = [question(asked.suite, name, split, asked.protocol, limit) for name in asked.tasks]
+    with ExitStack() as stack:
+        scored = _Evaluation(asked, questions, progress, batch_tokens, passed or {})
+        row = scored.run(*openers_, run=run, stack=stack)
+    if output is not None:
+        row.write(output)
+    return row
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    asked: Asked
+    questions: list[Question]
+    progress: Progress
+    batch_tokens: int | None
+    passed: Mapping[str, Any]
+
+    def run(self, edited: Opener, base: Opener | None, *, run: str | Path | None, stack: ExitStack) -> Row:
+        """Look at both models, then score the base (or find its scores), then the edited one."""
+        seen = self.look(edited)
+        before = None
+        if base is not None:
+            # One model in memory at a time: the edited one is loaded again after the base has been scored.
+            if edited.is_name:
+                free(seen.loaded)
+            before = self.look(base)
+            require_comparable(seen, before)
+            require_same(seen.units, before.units)
+        identity = self.identity(seen, before)
+        folder = stack.enter_context(_run_folder(run, identity, seen.loaded.source.name))
+        if folder.claim(identity, {"passed": dict(self.passed)}) and folder.row_path.is_file():
+            self.progress.say(f"already complete: {folder.path} holds this run's row; nothing is scored again")
+            return Row.read(folder.row_path)
+        return self.score(edited, seen, before, folder)
+
+    def look(self, opener: Opener) -> Seen:
+        """Load a model, take its fingerprint, tokenise all that it will be asked."""
+        loaded = opener.open()
+        encoder = Encoder.of(loaded.tokenizer)
+        asked = self.asked
+        units = [task_unit(rows, encoder) for rows in self.questions]
+        if asked.general is not None:
+            units.append(general_unit(asked.general, asked.split, asked.protocol, asked.limit, encoder))
+        return Seen(loaded, fingerprint(loaded.model), units)
+
+    def identity(self, edited: Seen, base: Seen | None) -> dict[str, Any]:
+        """All that the row's numbers depend on, in plain values."""
+        asked = self.asked
+        return {
+            "model": edited.loaded.source.name,
+            "base": base.loaded.source.name if base else None,
+            "fingerprint": edited.fingerprint.key,
+            "base_fingerprint": base.fingerprint.key if base else None,
+            "suite": asked.suite.name,
+            "data_hash": asked.suite.data_hash(asked.split),
+            "tasks": asked.tasks,
+            "split": asked.split,
+            "general": asked.general.name if asked.general else None,
+            "limit": asked.limit,
+            "protocol": asked.protocol.name,
+            "seed": asked.seed,
+            "dtype": edited.loaded.dtype,
+            "device": edited.loaded.device.type,
+            "batch_tokens": self.batch_tokens,
+            "scorer": SCORER_VERSION,
+        }
+
+    def score(self, edited: Opener, seen: Seen, before: Seen | None, folder: RunFolder) -> Row:
+        """The expensive part; every finished pack is on disk before the next one runs."""
+        tokens = sum(len(ids) for unit in seen.units for ids, _ in unit.requests)
+        self.progress.expect(tokens)
+        folder.log("scoring", tokens=tokens)
+        base_measured = None
+        if before is not None:
+            noise = _noise_unit(before.units)
+            self.progress.expect(tokens + sum(len(ids) for unit in noise for ids, _ in unit.requests))
+            base_measured = self.measure(before, before.units, self.base_store(folder), "base")
+            half = max(1, (self.batch_tokens or auto_batch_tokens(before.loaded.model)) // 2)
+            base_measured |= self.measure(before, noise, self.base_store(folder), "base", batch_tokens=half)
+            if edited.is_name:
+                free(before.loaded)
+                seen = Seen(edited.open(), seen.fingerprint, seen.units)
+        measured = self.measure(seen, seen.units, Store(folder.scores_path, self.progress.say), "edited" if before else "model")
+        if base_measured is not None:
+            _require_changed(measured, base_measured)
+        blocks = []
+        units = {unit.name: unit for unit in seen.units}
+        for rows in self.questions:
+            name = rows.task.name
+            blocks += task_columns(rows, units[name], measured[name], base_measured[name] if base_measured else None)
+        if "general" in units:
+            again = base_measured["noise"].sums if base_measured else None
+            blocks.append(general_columns(units["general"], measured["general"], base_measured and base_measured["general"], again))
+        examples = concatenate(blocks)
+        folder.write_whole(folder.examples_path, lambda part: write_parquet(examples, part))
+        seconds = sum(each.seconds for found in (measured, base_measured or {}) for each in found.values())
+        row = build_row(self.asked, examples, seen.loaded, seen.fingerprint, before and (before.loaded, before.fingerprint), seconds)
+        folder.write_whole(folder.row_path, row.write)
+        folder.log("complete", seconds=round(seconds, 3))
+        return row

@@ -1,0 +1,82 @@
+"""examples.parquet: every example's log-probabilities and loss, base and edited, from which every number follows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from canonbench.runs.measure import Measured
+from canonbench.runs.questions import Question, Unit
+from canonbench.scoring import task_loss
+
+Column = npt.NDArray[Any]
+Columns = dict[str, Column]
+
+
+
+
+def task_columns(rows: Question, unit: Unit, edited: Measured, base: Measured | None) -> list[Columns]:
+    """The evaluation rows and hard negatives of one task as two blocks of columns."""
+    n, n_hard = len(rows.evaluation), len(rows.hard_negatives)
+    bounds = [n, 2 * n] if rows.is_pair else [n]
+    blocks = np.split(np.arange(n * len(bounds) + n_hard), bounds)
+    evaluation = {"a": blocks[0], "b": blocks[1] if rows.is_pair else None}
+    return [
+        _block(rows.task.name, "evaluation", rows.evaluation, evaluation, unit, edited, base, rows.task.loss),
+        _block(rows.task.name, "hard_negatives", rows.hard_negatives, {"a": blocks[-1], "b": None}, unit, edited, base, "nll"),
+    ]
+
+
+def general_columns(unit: Unit, edited: Measured, base: Measured | None) -> Columns:
+    """General text: one row per chunk, its loss the chunk's summed NLL."""
+    n = len(unit.requests)
+    table = {"subject": [""] * n, "clean": [True] * n}
+    return _block("", "general", table, {"a": np.arange(n), "b": None}, unit, edited, base, "nll")
+
+
+def concatenate(blocks: list[Columns]) -> Columns:
+    """One table of all blocks."""
+    return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def write_parquet(columns: Columns, path: Path) -> None:
+    """Write the table; absent values (no base, no second continuation) are nulls."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    pq.write_table(pa.table({name: pa.array(values, from_pandas=True) for name, values in columns.items()}), path, compression="zstd")
+
+
+def _block(
+    task: str,
+    part: str,
+    table: Any,
+    places: dict[str, npt.NDArray[np.int64] | None],
+    unit: Unit,
+    edited: Measured,
+    base: Measured | None,
+    loss: str,
+) -> Columns:
+    n = len(table["subject"])
+    columns: Columns = {
+        "task": np.full(n, task, dtype=object),
+        "part": np.full(n, part, dtype=object),
+        "index": np.arange(n),
+        "subject": np.asarray(list(table["subject"]), dtype=object),
+        "clean": np.asarray(list(table["clean"]), dtype=bool),
+    }
+    for side, where in places.items():
+        columns[f"n_tokens_{side}"] = unit.n_scored[where] if where is not None else np.zeros(n, dtype=np.int64)
+    for name, measured in (("base", base), ("edited", edited)):
+        found = {
+            side: measured.sums[where] if measured is not None and where is not None else np.full(n, np.nan)
+            for side, where in places.items()
+        }
+        for side, sums in found.items():
+            columns[f"{name}_log_p_{side}"] = sums
+        second = found["b"] if places["b"] is not None else None
+        columns[f"{name}_loss"] = task_loss(loss, found["a"], second) if measured is not None else np.full(n, np.nan)
+    return columns

@@ -1,0 +1,113 @@
+"""The run folder: run.yaml, row.json, examples.parquet, events.jsonl and the journals of scores."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from canonbench.errors import CanonbenchError
+from canonbench.runs.store import written
+
+IDENTITY = "identity"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A folder that belongs to one run; ``row.json`` is written last, so its existence means completion."""
+
+    path: Path
+
+    @property
+    def row_path(self) -> Path:
+        """Where the finished row lies."""
+        return self.path / "row.json"
+
+    @property
+    def examples_path(self) -> Path:
+        """Every example's log-probabilities and loss."""
+        return self.path / "examples.parquet"
+
+    @property
+    def scores_path(self) -> Path:
+        """The journals of the edited model's scores."""
+        return self.path / "scores"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder against other processes.
+
+        Raises:
+            CanonbenchError: another process is running here, or the folder cannot be written.
+        """
+        with written(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise CanonbenchError(f"another canonbench process is running in {self.path}; wait for it or give another --run") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def claim(self, identity: dict[str, Any], record: dict[str, Any]) -> bool:
+        """Make the folder this run's own; whether it was already (then the run continues).
+
+        Args:
+            identity: what the row depends on; a folder keeps to one.
+            record: everything else needed to repeat the run.
+
+        Raises:
+            CanonbenchError: the folder belongs to another run; the first difference is named.
+        """
+        path = self.path / "run.yaml"
+        if not path.is_file():
+            foreign = [found.name for found in self.path.iterdir() if found.name not in {".lock", "scores"}]
+            if foreign and not self.row_path.is_file():
+                raise CanonbenchError(f"{self.path} is not a run folder (it holds {foreign[0]}); give another --run")
+            content = yaml.safe_dump({IDENTITY: identity, **record}, sort_keys=False, allow_unicode=True)
+            self.write_whole(path, lambda part: part.write_text(content, encoding="utf-8"))
+            return False
+        try:
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))[IDENTITY]
+        except (yaml.YAMLError, KeyError, TypeError, OSError) as error:
+            raise CanonbenchError(f"{path} is damaged ({error}); give another --run") from error
+        for key in sorted(identity.keys() | found.keys()):
+            if identity.get(key) != found.get(key):
+                raise CanonbenchError(
+                    f"{self.path} holds another run: its {key} is {found.get(key)!r}, this one's {identity.get(key)!r}; "
+                    "give another --run, or delete the folder"
+                )
+        return True
+
+    def log(self, event: str, **details: Any) -> None:
+        """Add one line to events.jsonl."""
+        line = json.dumps({"time": datetime.now(UTC).isoformat(timespec="seconds"), "event": event, **details})
+        path = self.path / "events.jsonl"
+        with written(path), path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def write_whole(self, path: Path, write: Callable[[Path], Any]) -> None:
+        """Let ``write`` fill a temporary file beside ``path``, then move it there: a reader never sees half a file."""
+        with written(path):
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            os.close(handle)
+            part = Path(name)
+            try:
+                write(part)
+                part.chmod(0o644)
+                part.replace(path)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise

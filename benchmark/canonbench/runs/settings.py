@@ -1,0 +1,71 @@
+"""What the caller asked for, checked and made definite."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from canonbench.errors import CanonbenchError, unknown_name
+from canonbench.scoring.protocol import PROTOCOLS, Protocol, protocol, protocol_from_mapping
+from canonbench.suite import General, Suite
+from canonbench.suite.load import default_name
+
+SplitName = Literal["val", "test"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which data, by which rules."""
+
+    suite: Suite
+    tasks: list[str]
+    split: SplitName
+    general: General | None
+    protocol: Protocol
+    limit: int | None
+    seed: int
+
+
+def resolve(
+    *,
+    suite: str | Path | Suite | None,
+    tasks: Any,
+    split: str,
+    general: str | None,
+    protocol_name: str,
+    limit: int | None,
+    seed: int,
+) -> Asked:
+    """Look every name up, before anything expensive happens.
+
+    Raises:
+        UsageError: an unknown suite, task, split, general text or protocol.
+        CanonbenchError: the suite or the protocol file cannot be read.
+    """
+    loaded = suite if isinstance(suite, Suite) else Suite.load(suite or default_name())
+    if split not in ("val", "test"):
+        raise unknown_name("split", split, ("val", "test"))
+    names = loaded.select(tasks)
+    for name in names:
+        loaded.task(name).split(split)
+    chosen = None if general == "none" else loaded.general(general)
+    return Asked(loaded, names, split, chosen, read_protocol(protocol_name), limit, seed)  # type: ignore[arg-type]
+
+
+def read_protocol(name: str) -> Protocol:
+    """A standard protocol by name, or a user's YAML file."""
+    path = Path(name)
+    if name in PROTOCOLS or path.suffix not in (".yaml", ".yml"):
+        return protocol(name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CanonbenchError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise CanonbenchError(f"{path}: a protocol file holds 'key: value' lines (name, base, thresholds, ...)")
+    return protocol_from_mapping(content)
