@@ -16,7 +16,12 @@ def data() -> None:
 
 @data.command()
 @click.argument("name", type=click.Choice(["published"]))
-@option("--from", "source", type=click.Path(path_type=Path, file_okay=False), help="Import a local copy instead of downloading.")
+@option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Import a local copy.",
+)
 @option("--without-openwebtext-500", is_flag=True, help="Leave out the two large general-text files.")
 @option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 def fetch(name: str, source: Path | None, without_openwebtext_500: bool, quiet: bool) -> None:  # noqa: ARG001

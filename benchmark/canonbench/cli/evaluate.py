@@ -22,7 +22,7 @@ from canonbench.cli.options import config_option, option, passed
 @option("--limit", type=click.IntRange(min=1), help="Only the first N rows of every file (a quick look, not a result).")
 @option("--protocol", default="canonbench-1", help="canonbench-1, hewitt2024, or a YAML file.")
 @option("--run", type=click.Path(path_type=Path), help="Run folder. [default: one under canonbench-runs/]")
-@option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Also write the row to exactly this file.")
+@option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Also write the row to this file.")
 @option("--device", default="auto", help="cpu, cuda, cuda:1, ... or auto.")
 @option("--dtype", default="auto", help="float32, bfloat16, float16, float64, or auto (by PROTOCOL section 1).")
 @option("--batch-tokens", default="auto", help="Tokens that go through the model at once, or auto.")
@@ -34,7 +34,7 @@ from canonbench.cli.options import config_option, option, passed
 @config_option()
 @click.pass_context
 def evaluate(
-    ctx: click.Context, batch_tokens: str, run: Path | None, quiet: bool, as_json: bool, task: str, **options: Any
+    ctx: click.Context, /, batch_tokens: str, run: Path | None, quiet: bool, as_json: bool, task: str, **options: Any
 ) -> None:
     """Score a checkpoint on a suite and report one standard row.
 

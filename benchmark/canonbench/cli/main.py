@@ -71,9 +71,13 @@ def main() -> NoReturn:
         _leave(1)
     except MemoryError as error:
         _fail("out of memory; try a smaller --batch-tokens or a smaller model", 1, error)
-    except Exception as error:  # noqa: BLE001  (a bug of ours: still one line, the traceback behind --debug)
+    except Exception as error:
         reason = " ".join(str(error).split()) or "no message"
-        _fail(f"unexpected {type(error).__name__}: {reason[:300]} (run with canonbench --debug for the traceback)", 1, error)
+        _fail(
+            f"unexpected {type(error).__name__}: {reason[:300]} (run with canonbench --debug for the traceback)",
+            1,
+            error,
+        )
     _leave(0)
 
 

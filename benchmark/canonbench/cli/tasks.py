@@ -39,7 +39,7 @@ def show(name: str, count: int, suite: str | None, split: str) -> None:
         for row in table.select(range(min(count, len(table)))):
             click.echo(f"  {row['prefix']!r}")
             answers = [row["suffix_a"]] + ([row["suffix_b"]] if row["suffix_b"] is not None else [])
-            click.echo(f"    -> {' / '.join(map(repr, answers))}" + ("" if row["clean"] else "   (flagged by the audit)"))
+            click.echo(f"    -> {' / '.join(map(repr, answers))}" + ("" if row["clean"] else "   (flagged)"))
 
 
 def _load(suite: str | None) -> Any:
@@ -62,7 +62,9 @@ def _list(suite: Any) -> None:
         counts = [_counts(task.splits[split]) if split in task.splits else "-" for split in ("val", "test")]
         table.add_row(name, task.task.loss, f"{task.task.threshold:.4f}", task.task.success, *counts)
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120).print(table)
-    click.echo("T canonical, E evaluation, H hard negatives; thresholds in nats. See examples: canonbench tasks show country")
+    click.echo(
+        "T canonical, E evaluation, H hard negatives; thresholds in nats. Examples: canonbench tasks show country"
+    )
 
 
 def _counts(split: Any) -> str:

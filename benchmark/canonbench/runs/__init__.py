@@ -1,0 +1,1 @@
+"""The only place that puts the rooms together: evaluation, its run folder, resume and progress."""

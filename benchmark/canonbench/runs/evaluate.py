@@ -6,8 +6,8 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,12 +77,12 @@ def evaluate(
         base: the unedited model, likewise; an adapter names its own. Without one, the row holds the model's own scores.
         tokenizer: for models in memory.
         tasks: ``all``, names separated by commas, or an iterable of names.
-        suite: ``mini``, ``published``, a folder with a ``suite.yaml``, or a Suite; None takes the published one if at hand.
+        suite: ``mini``, ``published``, a folder with a ``suite.yaml``, or a Suite; None: published if at hand.
         split: ``test`` or ``val``.
         general: general text for the leagues by name, or ``none``; None takes the suite's first at hand.
         limit: only the first so many rows of every file.
         protocol: a standard protocol's name or a YAML file.
-        run: the run folder; ``auto`` makes one under ``canonbench-runs/``; None keeps nothing but the base's cached scores.
+        run: the run folder; ``auto`` makes one under ``canonbench-runs/``; None keeps only the base's scores.
         output: also write the row to exactly this file.
         device: torch device, or ``auto``. Models in memory stay where they are.
         dtype: torch dtype, or ``auto`` (PROTOCOL section 1).
@@ -98,7 +98,9 @@ def evaluate(
         CanonbenchError: bad input of any other kind, or there is no edit to evaluate; one line says what to do.
     """
     progress = progress or Progress()
-    asked = resolve(suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=seed)
+    asked = resolve(
+        suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=seed
+    )
     _require_writable(output)
     _announce(asked, progress)
     how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
@@ -129,7 +131,7 @@ class _Evaluation:
             if edited.is_name:
                 free(seen.loaded)
             before = self.look(base)
-            require_comparable(seen, before)
+            require_comparable(seen.loaded, seen.fingerprint, before.loaded, before.fingerprint)
             require_same(seen.units, before.units)
         identity = self.identity(seen, before)
         folder = stack.enter_context(_run_folder(run, identity, seen.loaded.source.name))
@@ -145,7 +147,7 @@ class _Evaluation:
         asked = self.asked
         units = [task_unit(rows, encoder) for rows in self.questions]
         if asked.general is not None:
-            units.append(general_unit(asked.general, asked.split, asked.protocol, asked.limit, encoder))
+            units.append(general_unit(asked.general, asked.general_part, asked.limit, encoder))
         return Seen(loaded, fingerprint(loaded.model), units)
 
     def identity(self, edited: Seen, base: Seen | None) -> dict[str, Any]:
@@ -185,7 +187,9 @@ class _Evaluation:
             if edited.is_name:
                 free(before.loaded)
                 seen = Seen(edited.open(), seen.fingerprint, seen.units)
-        measured = self.measure(seen, seen.units, Store(folder.scores_path, self.progress.say), "edited" if before else "model")
+        measured = self.measure(
+            seen, seen.units, Store(folder.scores_path, self.progress.say), "edited" if before else "model"
+        )
         if base_measured is not None:
             _require_changed(measured, base_measured)
         blocks = []
@@ -194,12 +198,84 @@ class _Evaluation:
             name = rows.task.name
             blocks += task_columns(rows, units[name], measured[name], base_measured[name] if base_measured else None)
         if "general" in units:
-            again = base_measured["noise"].sums if base_measured else None
-            blocks.append(general_columns(units["general"], measured["general"], base_measured and base_measured["general"], again))
+            before_general = base_measured["general"] if base_measured else None
+            again = base_measured["noise"] if base_measured else None
+            blocks.append(general_columns(units["general"], measured["general"], before_general, again))
         examples = concatenate(blocks)
         folder.write_whole(folder.examples_path, lambda part: write_parquet(examples, part))
         seconds = sum(each.seconds for found in (measured, base_measured or {}) for each in found.values())
-        row = build_row(self.asked, examples, seen.loaded, seen.fingerprint, before and (before.loaded, before.fingerprint), seconds)
+        row = build_row(
+            self.asked,
+            examples,
+            (seen.loaded, seen.fingerprint),
+            (before.loaded, before.fingerprint) if before else None,
+            seconds,
+        )
         folder.write_whole(folder.row_path, row.write)
         folder.log("complete", seconds=round(seconds, 3))
         return row
+
+    def measure(
+        self, seen: Seen, units: list[Unit], store: Store, label: str, *, batch_tokens: int | None = None
+    ) -> dict[str, Measured]:
+        """Score units with one model."""
+        subject = Subject(seen.loaded.model, seen.fingerprint)
+        chosen = batch_tokens or self.batch_tokens
+        return measure(subject, units, store, self.progress, batch_tokens=chosen, label=label)
+
+    def base_store(self, folder: RunFolder) -> Store:
+        """The cache that all edits of one base share; the run folder where the cache cannot be written."""
+        shared = cache_dir() / "scores"
+        try:
+            shared.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=shared):
+                return Store(shared, self.progress.say)
+        except OSError as error:
+            self.progress.say(f"the base's scores go into the run folder: cannot write {shared} ({error.strerror})")
+            return Store(folder.scores_path, self.progress.say)
+
+
+def _noise_unit(units: list[Unit]) -> list[Unit]:
+    """The chunks of G that the base is scored on again, batched differently; none without general text."""
+    found = [unit for unit in units if unit.name == "general"]
+    return [Unit("noise", unit.requests[:NOISE_CHUNKS], unit.origins[:NOISE_CHUNKS]) for unit in found]
+
+
+def _require_changed(edited: Mapping[str, Measured], base: Mapping[str, Measured]) -> None:
+    """An edit that moves no score at all was never applied, whatever its weights say."""
+    if all(np.array_equal(edited[name].sums, base[name].sums) for name in edited):
+        raise CanonbenchError(
+            "base and edited model score every example exactly alike: the edit (or adapter) has no effect "
+            "on this suite, so there is nothing to report"
+        )
+
+
+def _require_writable(output: Path | None) -> None:
+    if output is not None and not Path(output).absolute().parent.is_dir():
+        raise UsageError(f"--output {output}: the folder {Path(output).absolute().parent} does not exist")
+
+
+def _announce(asked: Asked, progress: Progress) -> None:
+    general = f"general text {asked.general.name}" if asked.general else "no general text"
+    limited = f", only the first {asked.limit} rows of every file" if asked.limit else ""
+    progress.say(f"suite {asked.suite.name}, {asked.split} split, {len(asked.tasks)} tasks, {general}{limited}")
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", Path(name).name if "/" in name else name).strip("-.") or "model"
+
+
+@contextmanager
+def _run_folder(run: str | Path | None, identity: Mapping[str, Any], name: str) -> Iterator[RunFolder]:
+    """The run's folder, held; a temporary one where the caller wants none."""
+    if run is None:
+        with tempfile.TemporaryDirectory(prefix="canonbench-") as temporary:
+            yield RunFolder(Path(temporary))
+        return
+    path = Path(run)
+    if run == "auto":
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+        path = RUNS / f"{_slug(name)}-{identity['suite']}-{identity['split']}-{digest}"
+    folder = RunFolder(path)
+    with folder.held():
+        yield folder

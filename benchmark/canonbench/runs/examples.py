@@ -16,25 +16,32 @@ Column = npt.NDArray[Any]
 Columns = dict[str, Column]
 
 
-
-
 def task_columns(rows: Question, unit: Unit, edited: Measured, base: Measured | None) -> list[Columns]:
     """The evaluation rows and hard negatives of one task as two blocks of columns."""
     n, n_hard = len(rows.evaluation), len(rows.hard_negatives)
     bounds = [n, 2 * n] if rows.is_pair else [n]
     blocks = np.split(np.arange(n * len(bounds) + n_hard), bounds)
     evaluation = {"a": blocks[0], "b": blocks[1] if rows.is_pair else None}
+    hard = {"a": blocks[-1], "b": None}
+    name, loss = rows.task.name, rows.task.loss
     return [
-        _block(rows.task.name, "evaluation", rows.evaluation, evaluation, unit, edited, base, rows.task.loss),
-        _block(rows.task.name, "hard_negatives", rows.hard_negatives, {"a": blocks[-1], "b": None}, unit, edited, base, "nll"),
+        _block(name, "evaluation", rows.evaluation, evaluation, unit, edited, base, loss),
+        _block(name, "hard_negatives", rows.hard_negatives, hard, unit, edited, base, "nll"),
     ]
 
 
-def general_columns(unit: Unit, edited: Measured, base: Measured | None) -> Columns:
-    """General text: one row per chunk, its loss the chunk's summed NLL."""
+def general_columns(unit: Unit, edited: Measured, base: Measured | None, again: Measured | None) -> Columns:
+    """General text: one row per chunk, its loss the chunk's summed NLL.
+
+    Args:
+        again: the base's second scores of the first so many chunks, batched differently: the noise floor.
+    """
     n = len(unit.requests)
     table = {"subject": [""] * n, "clean": [True] * n}
-    return _block("", "general", table, {"a": np.arange(n), "b": None}, unit, edited, base, "nll")
+    columns = _block("", "general", table, {"a": np.arange(n), "b": None}, unit, edited, base, "nll")
+    if again is not None:
+        columns["base_again_log_p_a"][: len(again.sums)] = again.sums
+    return columns
 
 
 def concatenate(blocks: list[Columns]) -> Columns:
@@ -47,7 +54,11 @@ def write_parquet(columns: Columns, path: Path) -> None:
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    pq.write_table(pa.table({name: pa.array(values, from_pandas=True) for name, values in columns.items()}), path, compression="zstd")
+    pq.write_table(
+        pa.table({name: pa.array(values, from_pandas=True) for name, values in columns.items()}),
+        path,
+        compression="zstd",
+    )
 
 
 def _block(
@@ -70,6 +81,7 @@ def _block(
     }
     for side, where in places.items():
         columns[f"n_tokens_{side}"] = unit.n_scored[where] if where is not None else np.zeros(n, dtype=np.int64)
+    columns["base_again_log_p_a"] = np.full(n, np.nan)
     for name, measured in (("base", base), ("edited", edited)):
         found = {
             side: measured.sums[where] if measured is not None and where is not None else np.full(n, np.nan)

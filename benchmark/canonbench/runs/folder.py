@@ -55,7 +55,9 @@ class RunFolder:
             try:
                 lock.acquire(timeout=0)
             except Timeout as error:
-                raise CanonbenchError(f"another canonbench process is running in {self.path}; wait for it or give another --run") from error
+                raise CanonbenchError(
+                    f"another canonbench process is running in {self.path}; wait for it or give another --run"
+                ) from error
         try:
             yield
         finally:
@@ -86,7 +88,7 @@ class RunFolder:
         for key in sorted(identity.keys() | found.keys()):
             if identity.get(key) != found.get(key):
                 raise CanonbenchError(
-                    f"{self.path} holds another run: its {key} is {found.get(key)!r}, this one's {identity.get(key)!r}; "
+                    f"{self.path} holds another run: its {key} is {found.get(key)!r}, not {identity.get(key)!r}; "
                     "give another --run, or delete the folder"
                 )
         return True

@@ -62,9 +62,7 @@ def measure(
     return results
 
 
-def _fill(
-    journal: Journal, model: Any, unit: Unit, progress: Progress, batch_tokens: int | None, what: str
-) -> None:
+def _fill(journal: Journal, model: Any, unit: Unit, progress: Progress, batch_tokens: int | None, what: str) -> None:
     for pack in plan(model, unit.requests, batch_tokens=batch_tokens, origins=unit.origins):
         asked = sum(len(unit.requests[request].ids) for request in pack.requests)
         if not all(request in journal.sums for request in pack.requests):

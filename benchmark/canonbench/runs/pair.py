@@ -9,7 +9,7 @@ from typing import Any
 
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.models.face import vocabulary_size
-from canonbench.models.fingerprint import Fingerprint, fingerprint
+from canonbench.models.fingerprint import Fingerprint
 from canonbench.models.load import LoadedModel, Loading, base_name, in_memory, load_model
 
 ModelLike = str | Path | Any
@@ -35,7 +35,9 @@ class Opener:
         """Load the model, or wrap the one in memory."""
         if self.is_name:
             return load_model(self.model, self.how, base=self.base)
-        return in_memory(self.model, self.tokenizer, getattr(self.model, "name_or_path", "") or type(self.model).__name__)
+        return in_memory(
+            self.model, self.tokenizer, getattr(self.model, "name_or_path", "") or type(self.model).__name__
+        )
 
 
 def openers(model: ModelLike, base: ModelLike | None, tokenizer: Any, how: Loading) -> tuple[Opener, Opener | None]:
@@ -60,7 +62,9 @@ def free(loaded: LoadedModel) -> None:
     gc.collect()
 
 
-def require_comparable(edited: LoadedModel, edited_print: Fingerprint, base: LoadedModel, base_print: Fingerprint) -> None:
+def require_comparable(
+    edited: LoadedModel, edited_print: Fingerprint, base: LoadedModel, base_print: Fingerprint
+) -> None:
     """Base and edited must differ in weights and share a vocabulary.
 
     Raises:

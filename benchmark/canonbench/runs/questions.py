@@ -14,11 +14,12 @@ from canonbench.likelihood.tokens import Encoder, Request
 from canonbench.scoring import LOSSES
 from canonbench.scoring.protocol import Protocol
 from canonbench.suite import General, Suite, Task
+from canonbench.suite.suite import GeneralPart
 
 
 @dataclass(frozen=True)
 class Question:
-    """The rows of one task that are scored, as tables with columns prefix, suffix_a, suffix_b, subject, clean, origin."""
+    """The rows of one task that are scored, as tables with the columns of ``suite.rows.COLUMNS``."""
 
     task: Task
     evaluation: Any
@@ -77,9 +78,8 @@ def task_unit(rows: Question, encoder: Encoder) -> Unit:
     return Unit(rows.task.name, encoder.pairs(pairs, origins), origins)
 
 
-def general_unit(general: General, split: str, protocol: Protocol, limit: int | None, encoder: Encoder) -> Unit:
-    """The chunks of general text: the split's own part, or all of it where the protocol says so."""
-    part: Any = "all" if protocol.general == "all" else split
+def general_unit(general: General, part: GeneralPart, limit: int | None, encoder: Encoder) -> Unit:
+    """The chunks of one part of general text."""
     table = _first(general.texts(part), limit, general.root / general.files(part)[0].path)
     return Unit("general", encoder.texts(list(table["text"]), list(table["origin"])), list(table["origin"]))
 

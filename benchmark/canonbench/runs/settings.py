@@ -12,6 +12,7 @@ from canonbench.errors import CanonbenchError, unknown_name
 from canonbench.scoring.protocol import PROTOCOLS, Protocol, protocol, protocol_from_mapping
 from canonbench.suite import General, Suite
 from canonbench.suite.load import default_name
+from canonbench.suite.suite import GeneralPart
 
 SplitName = Literal["val", "test"]
 
@@ -27,6 +28,11 @@ class Asked:
     protocol: Protocol
     limit: int | None
     seed: int
+
+    @property
+    def general_part(self) -> GeneralPart:
+        """Which part of G is scored: the split's own, or all of it where the protocol says so."""
+        return "all" if self.protocol.general == "all" else self.split
 
 
 def resolve(

@@ -45,7 +45,9 @@ class Journal:
                 self.sums.update(zip(entry["requests"], entry["sums"], strict=True))
                 self.seconds += entry["seconds"]
         except (ValueError, KeyError, TypeError) as error:
-            raise CanonbenchError(f"{self.path} is damaged ({error}); delete it and run the same command again") from error
+            raise CanonbenchError(
+                f"{self.path} is damaged ({error}); delete it and run the same command again"
+            ) from error
 
     def append(self, sums: dict[int, float], seconds: float) -> None:
         """Add one finished pack: on disk before this returns."""

@@ -177,7 +177,7 @@ class Suite:
         return texts[name]
 
     def data_hash(self, split: SplitName) -> str:
-        """SHA-256 over every task file of a split and the row flags: what a score depends on, whatever tasks were run."""
+        """SHA-256 over every task file of a split and the row flags, whatever tasks are run."""
         files = [
             file
             for task in self.tasks.values()

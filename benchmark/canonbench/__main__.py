@@ -1,0 +1,5 @@
+"""``python -m canonbench``."""
+
+from canonbench.cli.main import main
+
+main()

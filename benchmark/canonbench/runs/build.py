@@ -1,0 +1,103 @@
+"""From examples and the facts of a run to its row."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from canonbench._version import __version__
+from canonbench.leaderboard import (
+    Fingerprints,
+    GeneralText,
+    ModelReference,
+    Provenance,
+    Row,
+    SuiteReference,
+    TaskSpec,
+    aggregate,
+)
+from canonbench.models.fingerprint import Fingerprint
+from canonbench.models.load import LoadedModel
+from canonbench.runs.settings import Asked
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "safetensors", "numpy")
+
+
+def build_row(
+    asked: Asked,
+    examples: Mapping[str, Any],
+    model: tuple[LoadedModel, Fingerprint],
+    base: tuple[LoadedModel, Fingerprint] | None,
+    seconds: float,
+) -> Row:
+    """The row of a fixed checkpoint; every number is computed from ``examples`` by ``leaderboard.aggregate``."""
+    computed = aggregate(
+        examples, tasks=task_specs(asked), protocol=asked.protocol, general=general_text(asked), seed=asked.seed
+    )
+    loaded, fingerprint = model
+    return Row(
+        schema=1,
+        state="measured",
+        provenance=Provenance(source=f"canonbench {__version__}", note=None),
+        protocol=asked.protocol.name,
+        suite=SuiteReference(
+            name=asked.suite.name, version=asked.suite.spec.version, data_hash=asked.suite.data_hash(asked.split)
+        ),
+        split=asked.split,
+        limit=asked.limit,
+        track="joint" if len(asked.tasks) > 1 else "per-task",
+        model=_reference(loaded),
+        base=_reference(base[0]) if base else None,
+        method=None,
+        hyperparameters=None,
+        fingerprints=Fingerprints(model=fingerprint.key, base=base[1].key if base else None),
+        dtype=loaded.dtype,  # type: ignore[arg-type]  (pydantic checks it)
+        device=str(loaded.device),
+        versions=_versions(),
+        seconds=round(seconds, 3),
+        peak_memory_bytes=peak_memory(loaded.device),
+        seed=asked.seed,
+        general=computed.general,
+        tasks=computed.tasks,
+        average=computed.average,
+        leagues=None,
+    )
+
+
+def task_specs(asked: Asked) -> dict[str, TaskSpec]:
+    """Loss and threshold of every task of the run."""
+    tasks = [asked.suite.task(name).task for name in asked.tasks]
+    return {task.name: TaskSpec(task.loss, task.threshold) for task in tasks}
+
+
+def general_text(asked: Asked) -> GeneralText | None:
+    """The general text of the run, by name and content."""
+    if asked.general is None:
+        return None
+    return GeneralText(asked.general.name, asked.general.data_hash(asked.general_part))
+
+
+def peak_memory(device: torch.device) -> int:
+    """Peak memory in bytes: of the GPU where the model is on one, else resident memory of the process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _reference(loaded: LoadedModel) -> ModelReference:
+    return ModelReference(name=loaded.source.name, source=loaded.source.kind, revision=loaded.source.revision)
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "canonbench": __version__,
+        **{name: version(name) for name in LIBRARIES},
+    }

@@ -1,0 +1,23 @@
+"""What every test relies on: no network, no user cache, and the published data only where it is at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _own_cache_and_no_network(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANONBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("CANONBENCH_OFFLINE", "1")
+
+
+@pytest.fixture
+def published() -> Path:
+    """The folder of the published data set; the test is skipped, loudly, where it is absent."""
+    folder = os.environ.get("CANONBENCH_PUBLISHED_DIR")
+    if not folder:
+        pytest.skip("PUBLISHED DATA ABSENT: set CANONBENCH_PUBLISHED_DIR to a copy of the published data set")
+    return Path(folder)
