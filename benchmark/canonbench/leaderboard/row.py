@@ -1,0 +1,175 @@
+"""One leaderboard row: what was measured, with what, and how it came about (PROTOCOL section 6).
+
+Two kinds share the schema. A *fixed checkpoint* has ``general``, ``tasks`` and ``average``. An *edit run* has
+``leagues`` instead, because each league chose its own candidate for every task. ``docs/row.md`` explains every field.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from canonbench.errors import CanonbenchError
+from canonbench.leaderboard.row_checks import first_problem
+from canonbench.leaderboard.row_file import write_atomically
+from canonbench.leaderboard.row_results import Average, General, League, LeagueName, Number, Part, TaskResult
+from canonbench.models.source import Kind
+
+DtypeClass = Literal["float32", "half"]
+
+
+class ComparableGroup(NamedTuple):
+    """Rows share a ranking only if all of this is equal."""
+
+    suite: str
+    data_hash: str | None
+    split: str
+    limit: int | None
+    general: str | None
+    general_hash: str | None
+    protocol: str
+    dtype_class: DtypeClass
+
+
+class Provenance(Part):
+    """Who or what says so."""
+
+    source: Annotated[str, Field(min_length=1)]
+    """The program and version that measured it, or the publication that reports it."""
+    note: str | None
+    """What a reader must know, e.g. why a reported number is doubtful."""
+
+
+class SuiteReference(Part):
+    """The data that was asked."""
+
+    name: str
+    """mini, published, or your own suite's name."""
+    version: str
+    """As in its suite.yaml."""
+    data_hash: str | None
+    """SHA-256 over the split's files and row flags; null where a reported row does not give it."""
+
+
+class ModelReference(Part):
+    """A model, by name: for people. What it *is* stands in fingerprints."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """As the user gave it."""
+    source: Kind
+    """Where it came from."""
+    revision: str | None
+    """Of a hub id; null otherwise."""
+
+
+class Fingerprints(Part):
+    """SHA-256 over weights and configuration."""
+
+    model: str | None
+    """Of the evaluated model; null in an edit run (one model per task and league) and in reported rows."""
+    base: str | None
+    """Of the base; null without one and in reported rows."""
+
+
+class Row(Part):
+    """One row of the leaderboard, and the whole of ``row.json``."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    """Version of this schema."""
+    state: Literal["measured", "reported", "submitted", "reproduced"]
+    """measured here; reported by a publication; submitted with per-example values; reproduced by running it again."""
+    provenance: Provenance
+    """Who or what stands behind the numbers."""
+    protocol: Annotated[str, Field(min_length=1)]
+    """Name of the protocol; one from a file carries a digest of its content."""
+    suite: SuiteReference
+    """Which suite, and exactly which data."""
+    split: Literal["val", "test"]
+    """Which split was scored."""
+    limit: Annotated[int, Field(strict=True, ge=1)] | None
+    """Only the first so many rows of every file were scored; null = all."""
+    track: Literal["per-task", "joint"]
+    """per-task: one edited model per task, the papers' setting. joint: one model for all tasks."""
+    model: ModelReference
+    """The evaluated checkpoint; in an edit run the model that was edited."""
+    base: ModelReference | None
+    """What it is compared with; null if the model was scored on its own."""
+    method: str | None
+    """Name of the editing method; null for a checkpoint of unknown making."""
+    hyperparameters: dict[str, JsonValue] | None
+    """Of the method."""
+    fingerprints: Fingerprints
+    """What model and base are, whatever they are called."""
+    dtype: Literal["float64", "float32", "bfloat16", "float16"]
+    """Of the weights during evaluation."""
+    device: str | None
+    """What it ran on, e.g. cpu; null in reported rows."""
+    versions: dict[str, str]
+    """Versions of python, canonbench, torch and the like."""
+    seconds: Number | None
+    """Wall time, resumed runs added up; null in reported rows."""
+    peak_memory_bytes: Annotated[int, Field(strict=True, ge=0)] | None
+    """Peak resident memory of the process; null in reported rows."""
+    seed: Annotated[int, Field(strict=True, ge=0)] | None
+    """Of the bootstrap; null in reported rows."""
+    general: General | None
+    """Loss on general text; null if none was scored."""
+    tasks: Annotated[dict[str, TaskResult], Field(min_length=1)] | None
+    """By task name; null in an edit run."""
+    average: Average | None
+    """Over these tasks; null in an edit run."""
+    leagues: Annotated[dict[LeagueName, League], Field(min_length=1)] | None
+    """An edit run's results by league; null for a fixed checkpoint."""
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        problem = first_problem(self)
+        if problem is not None:
+            raise ValueError(problem)
+        return self
+
+    @property
+    def comparable_group(self) -> ComparableGroup:
+        """What this row shares with every row it may be ranked against; float64 counts as float32."""
+        return ComparableGroup(
+            suite=f"{self.suite.name} {self.suite.version}",
+            data_hash=self.suite.data_hash,
+            split=self.split,
+            limit=self.limit,
+            general=self.general.name if self.general else None,
+            general_hash=self.general.data_hash if self.general else None,
+            protocol=self.protocol,
+            dtype_class="half" if self.dtype in {"bfloat16", "float16"} else "float32",
+        )
+
+    def to_json(self) -> str:
+        """The row as JSON text with a stable order of keys and a newline at the end."""
+        content = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def write(self, path: str | Path) -> None:
+        """Write exactly ``path``, whole or not at all; CanonbenchError naming the path if that fails."""
+        write_atomically(Path(path), self.to_json())
+
+    @classmethod
+    def read(cls, path: str | Path) -> Row:
+        """The row in ``path``; CanonbenchError in one line naming the path, the place and the first problem."""
+        try:
+            return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise CanonbenchError(f"{path}: not UTF-8 text") from error
+        except ValidationError as error:
+            raise CanonbenchError(f"{path}: {_first_error(error)}") from error
+
+
+def _first_error(error: ValidationError) -> str:
+    first, *others = error.errors()
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    more = f" (and {len(others)} more)" if others else ""
+    return f"{where + ': ' if where else ''}{message}{more}"

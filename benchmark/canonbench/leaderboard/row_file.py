@@ -1,0 +1,32 @@
+"""Write a file whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from canonbench.errors import CanonbenchError
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` to exactly ``path`` (through a symbolic link to its target), or leave what was there.
+
+    The text goes to a file beside it first and is moved over the old one, so a reader, a kill or a full disk never
+    leaves half a file. CanonbenchError naming the path if it cannot be written or is no regular file.
+    """
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        raise CanonbenchError(f"cannot write {path}: it is not a regular file")
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(target)
+    except OSError as error:
+        raise CanonbenchError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
