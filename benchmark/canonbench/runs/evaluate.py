@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from canonbench.leaderboard.row import Row
 from canonbench.likelihood.engine import SCORER_VERSION, auto_batch_tokens
 from canonbench.likelihood.tokens import Encoder
 from canonbench.models.checkpoint import Trust
+from canonbench.models.face import vocabulary_size
 from canonbench.models.fingerprint import Fingerprint, fingerprint
 from canonbench.models.load import LoadedModel, Loading
 from canonbench.offline import cache_dir
@@ -26,7 +27,7 @@ from canonbench.runs.build import build_row
 from canonbench.runs.examples import concatenate, general_columns, task_columns, write_parquet
 from canonbench.runs.folder import RunFolder
 from canonbench.runs.measure import Measured, Subject, measure
-from canonbench.runs.pair import ModelLike, Opener, free, openers, require_comparable
+from canonbench.runs.pair import ModelLike, Opener, free, openers
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Question, Unit, general_unit, question, require_same, task_unit
 from canonbench.runs.settings import Asked, resolve
@@ -41,11 +42,14 @@ off them is, if anything, too high."""
 
 @dataclass(frozen=True)
 class Seen:
-    """A model that has been looked at: what it is, and what it would be asked."""
+    """A model that has been looked at: what it is, and what it would be asked; true also after it was let go."""
 
     loaded: LoadedModel
     fingerprint: Fingerprint
     units: list[Unit]
+    vocabulary: int
+    dtype: str
+    device: str
 
 
 def evaluate(
@@ -131,7 +135,7 @@ class _Evaluation:
             if edited.is_name:
                 free(seen.loaded)
             before = self.look(base)
-            require_comparable(seen.loaded, seen.fingerprint, before.loaded, before.fingerprint)
+            _require_comparable(seen, before)
             require_same(seen.units, before.units)
         identity = self.identity(seen, before)
         folder = stack.enter_context(_run_folder(run, identity, seen.loaded.source.name))
@@ -148,7 +152,14 @@ class _Evaluation:
         units = [task_unit(rows, encoder) for rows in self.questions]
         if asked.general is not None:
             units.append(general_unit(asked.general, asked.general_part, asked.limit, encoder))
-        return Seen(loaded, fingerprint(loaded.model), units)
+        return Seen(
+            loaded,
+            fingerprint(loaded.model),
+            units,
+            vocabulary=vocabulary_size(loaded.model),
+            dtype=loaded.dtype,
+            device=loaded.device.type,
+        )
 
     def identity(self, edited: Seen, base: Seen | None) -> dict[str, Any]:
         """All that the row's numbers depend on, in plain values."""
@@ -166,8 +177,8 @@ class _Evaluation:
             "limit": asked.limit,
             "protocol": asked.protocol.name,
             "seed": asked.seed,
-            "dtype": edited.loaded.dtype,
-            "device": edited.loaded.device.type,
+            "dtype": edited.dtype,
+            "device": edited.device,
             "batch_tokens": self.batch_tokens,
             "scorer": SCORER_VERSION,
         }
@@ -186,7 +197,7 @@ class _Evaluation:
             base_measured |= self.measure(before, noise, self.base_store(folder), "base", batch_tokens=half)
             if edited.is_name:
                 free(before.loaded)
-                seen = Seen(edited.open(), seen.fingerprint, seen.units)
+                seen = replace(seen, loaded=edited.open())
         measured = self.measure(
             seen, seen.units, Store(folder.scores_path, self.progress.say), "edited" if before else "model"
         )
@@ -239,6 +250,19 @@ def _noise_unit(units: list[Unit]) -> list[Unit]:
     """The chunks of G that the base is scored on again, batched differently; none without general text."""
     found = [unit for unit in units if unit.name == "general"]
     return [Unit("noise", unit.requests[:NOISE_CHUNKS], unit.origins[:NOISE_CHUNKS]) for unit in found]
+
+
+def _require_comparable(edited: Seen, base: Seen) -> None:
+    """Base and edited must share a vocabulary and differ in weights."""
+    if edited.vocabulary != base.vocabulary:
+        raise CanonbenchError(
+            f"vocabulary mismatch: the edited model has {edited.vocabulary} output rows, the base {base.vocabulary}; "
+            "their losses cannot be compared"
+        )
+    if edited.fingerprint.key == base.fingerprint.key:
+        adapter = edited.loaded.source.kind == "peft"
+        what = "the adapter changes nothing" if adapter else "base and edited model are the same"
+        raise CanonbenchError(f"{what} (fingerprint {edited.fingerprint.weights[:12]}): there is no edit to evaluate")
 
 
 def _require_changed(edited: Mapping[str, Measured], base: Mapping[str, Measured]) -> None:

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from canonbench.errors import CanonbenchError, UsageError
-from canonbench.models.face import vocabulary_size
-from canonbench.models.fingerprint import Fingerprint
+from canonbench.errors import UsageError
 from canonbench.models.load import LoadedModel, Loading, base_name, in_memory, load_model
 
 ModelLike = str | Path | Any
@@ -60,22 +58,3 @@ def free(loaded: LoadedModel) -> None:
     """Let go of a model's memory before the next one is loaded."""
     loaded.model = None
     gc.collect()
-
-
-def require_comparable(
-    edited: LoadedModel, edited_print: Fingerprint, base: LoadedModel, base_print: Fingerprint
-) -> None:
-    """Base and edited must differ in weights and share a vocabulary.
-
-    Raises:
-        CanonbenchError: they are the same model, or their softmaxes are over different vocabularies.
-    """
-    sizes = vocabulary_size(edited.model), vocabulary_size(base.model)
-    if sizes[0] != sizes[1]:
-        raise CanonbenchError(
-            f"vocabulary mismatch: the edited model has {sizes[0]} output rows, the base {sizes[1]}; "
-            "their losses cannot be compared"
-        )
-    if edited_print.key == base_print.key:
-        what = "the adapter changes nothing" if edited.source.kind == "peft" else "base and edited model are the same"
-        raise CanonbenchError(f"{what} (fingerprint {edited_print.weights[:12]}): there is no edit to evaluate")
