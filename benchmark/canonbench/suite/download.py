@@ -1,0 +1,210 @@
+"""Files over HTTP: resumed, retried, verified, and never half under their final names.
+
+pooch's HTTPDownloader moves the bytes. Its ``retrieve`` is not used because it deletes what has arrived when
+a connection breaks, retries a 404, and cannot check a git blob id, the only hash known for the large files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import pooch
+import requests
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from canonbench.errors import CanonbenchError
+from canonbench.suite.manifest import PublishedFile, mismatch
+from canonbench.suite.store import part_of, publish
+
+LONGEST_PAUSE = 30.0  # seconds
+CHUNK = 1 << 16  # bytes
+
+_PASSING = frozenset({408, 429})
+"""Client errors that pass with time (timeout, too many requests), as every 5xx may."""
+
+
+class Wanted(NamedTuple):
+    """One file to fetch: from where, to where, and what it must be."""
+
+    url: str
+    target: Path
+    file: PublishedFile
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How patiently each file is fetched."""
+
+    retries: int = 4
+    """Attempts after the first."""
+    backoff: float = 1.0
+    """Seconds before the first retry; doubles each time, up to 30."""
+    timeout: float = 30.0
+    """Seconds without a connection or a byte after which a transfer counts as broken."""
+
+
+class _BrokenTransferError(Exception):
+    """The transfer failed in a way that may pass; the message says how."""
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """The progress bar of one file."""
+
+    progress: Progress
+    task: TaskID
+
+    def begin(self, total: int | None, completed: int) -> None:
+        self.progress.update(self.task, total=total, completed=completed)
+
+    def advance(self, count: int) -> None:
+        self.progress.advance(self.task, count)
+
+
+def download_files(
+    wanted: Sequence[Wanted], *, policy: RetryPolicy, say: Callable[[str], None], progress: bool | None
+) -> None:
+    """Fetch each file, continuing a kept ``.part``, and verify it before it gets its name.
+
+    ``progress`` True draws a bar, False none, None where standard error is a terminal; without a bar there is one
+    line per file.
+
+    Raises CanonbenchError when the server refuses (4xx), serves other contents, or fails more often than
+    the policy allows; OSError when the disk does.
+    """
+    console = Console(stderr=True, force_terminal=progress)
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(
+        TextColumn("{task.description}"), *columns, console=console, disable=not console.is_terminal
+    ) as drawn:
+        for number, one in enumerate(wanted, start=1):
+            label = f"{number}/{len(wanted)} {one.target.name}"
+            bar = _Bar(drawn, drawn.add_task(label, total=one.file.bytes))
+            _download(one, policy, say, bar)
+            drawn.remove_task(bar.task)
+            if drawn.disable:
+                say(f"fetched {label} ({one.target.stat().st_size} bytes)")
+
+
+def _download(one: Wanted, policy: RetryPolicy, say: Callable[[str], None], bar: _Bar) -> None:
+    part = part_of(one.target)
+    part.parent.mkdir(parents=True, exist_ok=True)
+    if mismatch(part, one.file) is not None:  # else: an earlier process died between the last byte and the rename
+        _complete(one, part, policy, say, bar)
+    publish(part, one.target)
+
+
+def _complete(one: Wanted, part: Path, policy: RetryPolicy, say: Callable[[str], None], bar: _Bar) -> None:
+    """Attempt transfers until ``part`` is whole and verified, or the policy's patience ends."""
+    for attempt in range(policy.retries + 1):
+        try:
+            _attempt(one, part, policy.timeout, bar)
+        except _BrokenTransferError as broken:
+            if attempt == policy.retries:
+                kept = part.stat().st_size if part.exists() else 0
+                remedy = f"continues after the {kept} bytes kept" if kept else "tries again"
+                raise CanonbenchError(
+                    f"cannot fetch {one.url}: {broken} (attempt {attempt + 1} of {attempt + 1}); "
+                    f"the same command {remedy}"
+                ) from broken
+            pause = min(policy.backoff * 2**attempt, LONGEST_PAUSE)
+            say(f"{one.target.name}: {broken}; trying again in {pause:g} s ({attempt + 1} of {policy.retries})")
+            time.sleep(pause)
+        else:
+            return
+
+
+def _attempt(one: Wanted, part: Path, timeout: float, bar: _Bar) -> None:
+    """One transfer. Returns with a whole part; a part that is not the file's beginning is deleted."""
+    try:
+        in_one_go = _transfer(one.url, part, timeout, bar)
+    except requests.HTTPError as error:
+        raise _refusal(error, one.url, part) from error
+    except (requests.Timeout, requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+        raise _BrokenTransferError(_reason(error)) from error
+    except requests.RequestException as error:
+        raise CanonbenchError(f"cannot fetch {one.url}: {error}") from error
+    problem = mismatch(part, one.file)
+    if problem is None:
+        return
+    size = part.stat().st_size
+    if one.file.bytes is not None and size < one.file.bytes:
+        raise _BrokenTransferError(f"the transfer ended after {size} of {one.file.bytes} bytes")
+    part.unlink()
+    if not in_one_go:
+        raise _BrokenTransferError("the part kept from an earlier transfer was not this file's beginning")
+    raise CanonbenchError(f"{one.url} is not the file that the manifest names: {problem}; it was deleted")
+
+
+def _transfer(url: str, part: Path, timeout: float, bar: _Bar) -> bool:
+    """Append to ``part`` what it lacks; True if everything in it came with this one transfer."""
+    kept = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity"}  # ranges count bytes of the file, not of a compressed body
+    if kept:
+        headers["Range"] = f"bytes={kept}-"
+    with part.open("ab") as output:
+
+        def begin(response: requests.Response, **_: object) -> None:
+            nonlocal kept
+            if not response.ok:
+                return
+            if kept and response.status_code != requests.codes.partial_content:  # Range is ignored: from the start
+                kept = 0
+                output.truncate(0)
+            length = response.headers.get("Content-Length")
+            bar.begin(total=kept + int(length) if length else None, completed=kept)
+
+        fetch = pooch.HTTPDownloader(chunk_size=CHUNK, timeout=timeout, headers=headers, hooks={"response": begin})
+        fetch(url, _Counted(output, bar.advance), None)
+    return kept == 0
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """The part of a file's face that pooch writes to, counting."""
+
+    stream: BinaryIO
+    count: Callable[[int], None]
+
+    def write(self, chunk: bytes) -> None:
+        self.stream.write(chunk)
+        self.count(len(chunk))
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def _refusal(error: requests.HTTPError, url: str, part: Path) -> Exception:
+    """What an HTTP error status means: worth another attempt, or the end."""
+    assert error.response is not None, "raise_for_status attaches its response"
+    code = error.response.status_code
+    status = f"HTTP {code} {error.response.reason}"
+    if code == requests.codes.requested_range_not_satisfiable:
+        part.unlink()
+        return _BrokenTransferError("the part kept from an earlier transfer is longer than the file")
+    if code in _PASSING or code >= 500:
+        return _BrokenTransferError(status)
+    return CanonbenchError(f"cannot fetch {url}: {status}")
+
+
+def _reason(error: requests.RequestException) -> str:
+    """What broke the connection, without urllib3's nesting of pool, address and cause."""
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        return "the server does not answer (timed out)"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    cause: Any = error.args[0] if error.args else error
+    return f"no connection ({str(getattr(cause, 'reason', cause)).rpartition(': ')[2].strip()})"
