@@ -38,7 +38,10 @@ def write_suite(folder: Path, *, chunks: int = 8, copies: int = 1) -> Path:
             hard = [{"prefix": row["prefix"] + " not", "suffix": " it", "subject": row["subject"]} for row in rows]
             jsonl(folder / f"{task}/{split}-hard_negatives.jsonl", hard)
     for part, first in (("val", 0), ("test", 100), ("regularization", 200)):
-        texts = [f"<|endoftext|>Chunk {first + i} tells of {PLACES[i % 12]} and of nothing else." for i in range(chunks)]
+        numbers = range(first, first + chunks)
+        texts = [
+            f"<|endoftext|>Chunk {number} tells of {PLACES[number % 12]} and of nothing else." for number in numbers
+        ]
         jsonl(folder / f"general/{part}.jsonl", [{"text": text} for text in texts])
     parts = ("canonical", "evaluation", "hard_negatives")
     tasks: dict[str, Any] = {
@@ -52,7 +55,10 @@ def write_suite(folder: Path, *, chunks: int = 8, copies: int = 1) -> Path:
     return folder
 
 
-def edited_copy(source: Path, target: Path, *, tensor: str = "model.layers.1.mlp.down_proj.weight", by: float = 1.01) -> Path:
+DOWN = "model.layers.1.mlp.down_proj.weight"
+
+
+def edited_copy(source: Path, target: Path, *, tensor: str = DOWN, by: float = 1.01) -> Path:
     """A copy of a checkpoint with one tensor scaled."""
     shutil.copytree(source, target)
     weights = load_file(target / "model.safetensors")

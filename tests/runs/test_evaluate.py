@@ -12,7 +12,6 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from run_cases import edited_copy, write_suite
-from tiny_models import save_tiny, tiny_model, tiny_tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import canonbench
@@ -20,6 +19,7 @@ from canonbench.errors import CanonbenchError, UsageError
 from canonbench.leaderboard import GeneralText, Row, TaskSpec, aggregate
 from canonbench.runs.progress import Progress
 from canonbench.scoring.protocol import PROTOCOLS
+from tiny_models import save_tiny, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def test_a_copy_of_the_base_under_another_name_is_refused(world: Path, tmp_path:
 
 def test_another_vocabulary_is_refused_before_anything_is_scored(world: Path, tmp_path: Path) -> None:
     wider = save_tiny(tmp_path / "wider", "llama", tokenizer="bos", vocab_size=400)
-    with pytest.raises(CanonbenchError, match="vocabulary mismatch: the edited model has 400 output rows, the base 384"):
+    with pytest.raises(CanonbenchError, match="the edited model has 400 output rows, the base 384"):
         canonbench.evaluate(wider, base=world / "base", suite=world / "suite")
     other = save_tiny(tmp_path / "other", "llama", tokenizer="plain", seed=1)
     with pytest.raises(CanonbenchError, match=r"vocabulary mismatch: .*evaluation.jsonl:1 differently"):

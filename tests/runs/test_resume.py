@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from run_cases import edited_copy, write_suite
+
 from tiny_models import save_tiny
 
 MOOD = ("seconds", "peak_memory_bytes")
@@ -29,7 +30,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(world: Path, run: Path, cache: Path) -> subprocess.Popen[str]:
     names = ("--model", world / "edited", "--base", world / "base", "--suite", world / "suite")
-    command = [sys.executable, "-m", "canonbench", "evaluate", *map(str, names), "--run", str(run), "--batch-tokens", "40"]
+    options = (*names, "--run", run, "--batch-tokens", "40")
+    command = [sys.executable, "-m", "canonbench", "evaluate", *map(str, options)]
     environment = os.environ | {"CANONBENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

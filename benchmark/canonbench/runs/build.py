@@ -57,7 +57,7 @@ def build_row(
         method=None,
         hyperparameters=None,
         fingerprints=Fingerprints(model=fingerprint.key, base=base[1].key if base else None),
-        dtype=loaded.dtype,  # type: ignore[arg-type]  (pydantic checks it)
+        dtype=loaded.dtype,  # type: ignore[arg-type]
         device=str(loaded.device),
         versions=_versions(),
         seconds=round(seconds, 3),
