@@ -282,7 +282,7 @@ def _require_writable(output: Path | None) -> None:
 def _announce(asked: Asked, progress: Progress) -> None:
     general = f"general text {asked.general.name}" if asked.general else "no general text"
     limited = f", only the first {asked.limit} rows of every file" if asked.limit else ""
-    progress.say(f"suite {asked.suite.name}, {asked.split} split, {len(asked.tasks)} tasks, {general}{limited}")
+    progress.say(f"suite {asked.suite.name}, {asked.split} split, {', '.join(asked.tasks)}; {general}{limited}")
 
 
 def _slug(name: str) -> str:

@@ -115,7 +115,7 @@ def _check_untaught(text: TaskText, column: str) -> Iterator[Finding]:
     taught = {row.subject: part.split for part in text.named("canonical") for row in part.rows if row.subject}
     for part in text.named("hard_negatives"):
         for row in part.rows:
-            about = str(row.fields.get(column, row.subject))
+            about = str(row.fields.get("other", row.fields.get(column, row.subject)))
             if about in taught:
                 message = f"{about!r} is taught by a canonical example of {taught[about]}"
                 yield part.finding("error", "subject_taught", message, row)
