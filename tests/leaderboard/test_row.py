@@ -49,10 +49,10 @@ def test_the_file_has_the_same_keys_as_the_row_and_ends_with_a_newline(fixed: di
     assert [found.name for found in path.parent.iterdir()] == ["X.json"]
 
 
-def test_numbers_keep_six_decimals_and_ratios_nine(fixed: dict[str, Any]) -> None:
-    row = Row.model_validate(put(fixed, "general/ratio", 1.00050000049))
-    assert row.general is not None
-    assert row.general.ratio == 1.0005
+def test_numbers_keep_six_decimals_ratios_nine_and_noise_floors_twelve(fixed: dict[str, Any]) -> None:
+    fixed["general"] |= {"ratio": 1.00050000049, "noise_floor": 1.6240e-10}
+    row = Row.model_validate(fixed)
+    assert (row.general.ratio, row.general.noise_floor) == (1.0005, 1.62e-10)
     change = Change(base=100 / 3, edited=-1e-9, delta=-100 / 3)
     assert change.model_dump() == {"base": 33.333333, "edited": 0.0, "delta": -33.333333}
     assert math.copysign(1, change.edited) == 1
@@ -67,6 +67,7 @@ BROKEN = [
     ("fixed", "seconds", math.inf, "finite"),
     ("fixed", "tasks/country/success/edited", "60", "valid number"),
     ("fixed", "tasks/country/success/ci", [35.0, 5.0], r"an interval is \[low, high\]"),
+    ("fixed", "general/noise_floor", -1e-9, "greater than or equal to 0"),
     ("fixed", "tasks/country/clean/n", 0, "greater than or equal to 1"),
     ("fixed", "schema", 2, "Input should be 1"),
     ("fixed", "state", "guessed", "'measured', 'reported', 'submitted' or 'reproduced'"),

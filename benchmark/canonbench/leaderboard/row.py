@@ -110,9 +110,9 @@ class Row(Part):
     versions: dict[str, str]
     """Versions of python, canonbench, torch and the like."""
     seconds: Number | None
-    """Wall time, resumed runs added up; null in reported rows."""
+    """Time spent scoring, resumed runs added up; null in reported rows."""
     peak_memory_bytes: Annotated[int, Field(strict=True, ge=0)] | None
-    """Peak resident memory of the process; null in reported rows."""
+    """Peak memory: of the GPU where the model is on one, else resident memory of the process; null in reported rows."""
     seed: Annotated[int, Field(strict=True, ge=0)] | None
     """Of the bootstrap; null in reported rows."""
     general: General | None

@@ -19,6 +19,10 @@ def _nine_decimals(value: float) -> float:
     return round(value, 9) + 0.0
 
 
+def _twelve_decimals(value: float) -> float:
+    return round(value, 12) + 0.0
+
+
 def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
     if interval[0] > interval[1]:
         raise ValueError(f"an interval is [low, high], got {list(interval)}")
@@ -38,7 +42,9 @@ def _names_an_epsilon(label: str) -> str:
 Number = Annotated[float, Field(strict=True), AfterValidator(_six_decimals)]
 """Percent, percentage points, nats or seconds: six decimals."""
 Ratio = Annotated[float, Field(strict=True), AfterValidator(_nine_decimals)]
-"""A loss ratio or noise floor: nine decimals, because six would blur the 1e-5 league."""
+"""A loss ratio: nine decimals, because six would blur the 1e-5 league."""
+NoiseFloor = Annotated[float, Field(strict=True, ge=0), AfterValidator(_twelve_decimals)]
+"""Twelve decimals: on a CPU in float32 it is of the order of 1e-10, and a rounded zero would claim exactness."""
 Interval95 = Annotated[tuple[Number, Number], AfterValidator(_ordered)]
 """[low, high] of a 95 % interval."""
 RatioInterval95 = Annotated[tuple[Ratio, Ratio], AfterValidator(_ordered)]
@@ -166,7 +172,7 @@ class General(Part):
     """edited / base."""
     ratio_ci: RatioInterval95 | None
     """95 % paired bootstrap interval over chunks; null with one chunk only."""
-    noise_floor: Ratio | None
+    noise_floor: NoiseFloor | None
     """|b/a − 1| of the base's loss measured twice with chunks batched differently."""
     leagues: dict[LeagueName, Membership | None]
     """Per league: in, out, or uncertain when 1 + ε lies within the noise floor of the ratio; null without a ratio."""
