@@ -16,6 +16,9 @@ from small_suite import good, write, write_rows
 from canonbench.suite import Suite
 from canonbench.suite.check import check_suite
 from canonbench.suite.check_grammar import third_person
+from canonbench.suite.check_mini import check_rows_promised
+from canonbench.suite.check_text import PARTS, Part, PartName, Row, TaskText
+from canonbench.suite.example import Example
 from canonbench.suite.findings import Finding
 from canonbench.suite.paths import data_root
 
@@ -34,6 +37,25 @@ def test_the_embedded_suites_promises_are_held_against_a_suite_only_when_asked(t
 
 def mini_findings(folder: Path, tasks: dict[str, Any]) -> list[Finding]:
     return check_suite(Suite.load(write(folder, tasks)), mini_sizes=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "part", "least"),
+    [
+        ("country", "canonical", 20),
+        ("gender", "canonical", 10),
+        ("gender", "evaluation", 60),
+        ("verb", "hard_negatives", 40),
+    ],
+)
+def test_the_embedded_suites_files_have_at_least_so_many_rows(task: str, part: PartName, least: int) -> None:
+    for count in (least - 1, least):
+        row = Row(0, {"subject": "x"}, Example("a", " b"), "x")
+        parts = {
+            ("val", name): Part(task, "val", name, Path("f"), [row] * (count if name == part else 60)) for name in PARTS
+        }
+        short = [finding.part for finding in check_rows_promised(task, TaskText(parts))]
+        assert short == ([part] if count < least else [])
 
 
 def test_the_embedded_suite_must_hold_all_tasks_subjects_and_dates(tmp_path: Path) -> None:

@@ -67,6 +67,13 @@ def prose(*texts: str) -> list[tuple[str, int | None]]:
     return [(finding.rule, finding.row) for finding in check_prose(general, chunks) if finding.rule != "too_few"]
 
 
+@pytest.mark.parametrize(("count", "enough"), [(299, False), (300, True)])
+def test_three_hundred_chunks_are_enough(count: int, enough: bool) -> None:
+    general = General("prose", Path("folder"), GeneralSpec(val=FileSpec(path="v"), test=FileSpec(path="t")))
+    chunks = [Chunk("val", general.spec.val, index, filler(f"c{index}w", 60)) for index in range(count)]
+    assert [finding.rule for finding in check_prose(general, chunks)] == ([] if enough else ["too_few"])
+
+
 def filler(name: str, words: int) -> str:
     return " ".join(f"{name}{number}" for number in range(words))
 

@@ -37,6 +37,7 @@ CASES = [
     Case("suffix_space", "country/val-hard_negatives", {"suffix": "  Moundou"}, "warning"),
     Case("equal_suffixes", "verb/val-evaluation", {"suffix2": " carries the bags."}, also=("not_agreement",)),
     Case("answer_in_prefix", "country/val-evaluation", {"prefix": "N'DJAMENA, in Chad, or"}),
+    Case("answer_in_prefix", "country/val-hard_negatives", {"prefix": "Moundou, in Chad, is", "suffix": " Moundou."}),
     Case("answer_in_prefix", "gender/val-evaluation", {"prefix": "Was the pilot a he? If so,"}, also=("gender_given",)),
     Case("answer_in_prefix", "company/val-hard_negatives", {"prefix": "Leo Brandt is"}),
     Case("no_canonical", "country/val-evaluation", {"subject": "Mali", "prefix": "In Mali stands"}),
@@ -50,9 +51,11 @@ CASES = [
     Case("answer_taught", "company/val-hard_negatives", {"suffix": " Ada Lindqvist"}),
     Case("not_a_date", "company/val-canonical", {"as_of": "January 2025"}),
     Case("not_a_date", "temporal/val-evaluation", {"as_of": "2024-02-30"}),
+    Case("not_a_date", "temporal/val-evaluation", {"as_of": "20241231"}),
     Case("undated", "temporal/val-canonical", {"as_of": None}, "warning"),
     Case("undated", "company/val-hard_negatives", {"as_of": None}, "warning"),
     Case("stereotype_in_definition", "stereoset/val-hard_negatives", {"suffix": " a quiet reader"}),
+    Case("stereotype_in_definition", "stereoset/val-hard_negatives", {"prefix": "The quiet librarian is"}),
     Case("not_he_and_she", "gender/val-canonical", {"suffix2": " they"}),
     Case("not_he_or_she", "gender/val-hard_negatives", {"suffix": " they"}),
     Case("gender_given", "gender/test-evaluation", {"prefix": "Nobody helped the nurse, a tall woman, so"}),
@@ -103,9 +106,10 @@ def copy_from_val(tasks: dict[str, Files]) -> None:
 
 
 def same_subject(tasks: dict[str, Files]) -> None:
-    tasks["stereoset/test"]["canonical"].append(
-        {"prefix": "One thing about a librarian is", "suffix": " calm", "subject": "librarian"}
-    )
+    tasks["stereoset/test"]["canonical"] += [
+        {"prefix": "One thing about a librarian is", "suffix": suffix, "subject": "librarian"}
+        for suffix in (" calm", " tall")
+    ]
 
 
 def empty(tasks: dict[str, Files]) -> None:
@@ -125,6 +129,22 @@ def mostly_singular(tasks: dict[str, Files]) -> None:
     tasks["verb/test"]["canonical"] += [{**many, "prefix": f"People {number}"} for number in range(3)]
 
 
+def other_verbs(tasks: dict[str, Files]) -> None:
+    guards = tasks["verb/val"]["hard_negatives"]
+    guards += [{**guards[0], "suffix": " lift."}, {**guards[0], "suffix": " hold."}]
+
+
+def a_form_of_another_verb(tasks: dict[str, Files]) -> None:
+    add_second_verb(tasks)
+    tasks["verb/val"]["hard_negatives"] = [{"prefix": "On long", "suffix": " walks", "subject": "carry"}]
+
+
+def add_second_verb(tasks: dict[str, Files]) -> None:
+    row = {"suffix1": " walks.", "suffix2": " walk.", "subject": "walk"}
+    tasks["verb/val"]["canonical"].append({"prefix": "The teacher", **row})
+    tasks["verb/val"]["evaluation"].append({"prefix": "Through rain and snow the old man", **row})
+
+
 def without_subject(tasks: dict[str, Files]) -> None:
     for row in tasks["country/val"]["evaluation"]:
         del row["subject"]
@@ -139,6 +159,8 @@ def without_subject(tasks: dict[str, Files]) -> None:
         (empty, "error", "empty_file", "temporal/val-hard_negatives.jsonl"),
         (only_she, "error", "unbalanced", "gender/val-hard_negatives.jsonl"),
         (mostly_singular, "error", "unbalanced", "verb/test-canonical.jsonl"),
+        (other_verbs, "error", "other_words", "verb/val-hard_negatives.jsonl"),
+        (a_form_of_another_verb, "error", "other_words", "verb/val-hard_negatives.jsonl"),
         (without_subject, "note", "unknown_subject", "country/val-evaluation.jsonl"),
     ],
 )
@@ -188,3 +210,37 @@ def test_an_empty_continuation_of_a_verb_row_is_a_finding_and_no_crash(tmp_path:
     spec.write_text(spec.read_text().replace("  verb:\n", "  verb:\n    subject: {verb_forms: true}\n"))
     found = check_suite(Suite.load(tmp_path), mini_sizes=False)
     assert ("empty_suffix", 1) in {(finding.rule, finding.row) for finding in found}
+
+
+def test_half_of_the_hard_negatives_in_other_words_is_enough(tmp_path: Path) -> None:
+    tasks = good()
+    guards = tasks["verb/val"]["hard_negatives"]
+    guards.append({**guards[0], "suffix": " lift."})
+    assert check_suite(Suite.load(write(tmp_path, tasks)), mini_sizes=False) == []
+
+
+def test_a_verb_that_ends_its_sentence_is_read_without_the_full_stop(tmp_path: Path) -> None:
+    tasks = good()
+    add_second_verb(tasks)
+    assert check_suite(Suite.load(write(tmp_path, tasks)), mini_sizes=False) == []
+
+
+def test_lines_are_those_of_the_file_where_a_suite_uses_some_of_its_rows(tmp_path: Path) -> None:
+    tasks = good()
+    tasks["country/val"]["hard_negatives"] += [{"prefix": "One ends in ", "suffix": " Abéché", "subject": "Chad"}]
+    spec = write(tmp_path, tasks) / "suite.yaml"
+    file = "country/val-hard_negatives.jsonl"
+    spec.write_text(
+        spec.read_text().replace(f"hard_negatives: {file}", f"hard_negatives: {{path: {file}, rows: [1, 2]}}")
+    )
+    (finding,) = check_suite(Suite.load(tmp_path), mini_sizes=False)
+    assert (finding.rule, finding.row) == ("prefix_space", 1)
+
+
+def test_findings_are_in_the_order_of_files_and_lines_the_whole_file_first(tmp_path: Path) -> None:
+    tasks = good()
+    without_subject(tasks)
+    tasks["country/val"]["evaluation"][0]["suffix"] = "N'Djamena"
+    tasks["country/test"]["evaluation"][1]["suffix"] = "Lima"
+    found = check_suite(Suite.load(write(tmp_path, tasks)), mini_sizes=False)
+    assert [(finding.split, finding.row) for finding in found] == [("test", 1), ("val", None), ("val", 0)]

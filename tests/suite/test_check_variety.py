@@ -80,6 +80,21 @@ def test_endings_count_from_the_fourth_of_sixty(alike: int, expected: list[str])
     assert [finding.level for finding in found] == expected
 
 
+@pytest.mark.parametrize(("copies", "level"), [(2, "warning"), (3, "error")])
+def test_a_tenth_of_the_rows_may_be_copies_before_it_is_an_error(copies: int, level: str) -> None:
+    (finding,) = [
+        finding
+        for finding in check_variety(part_of([*random_prose(20 - copies), *random_prose(copies)], ["X"] * 20))
+        if finding.rule == "masked_copy"
+    ]
+    assert finding.level == level
+
+
+def test_answers_are_masked_as_subjects_are() -> None:
+    rows = [Row(number, {}, Example(f"Not Ann{number} but", f" Ann{number}"), "X") for number in range(2)]
+    assert "masked_copy" in rules(Part("country", "val", "evaluation", Path("e.jsonl"), rows))
+
+
 def test_a_copy_names_the_line_that_it_copies() -> None:
     prefixes = [*random_prose(20), "Here in Oz lives", "Here in Id lives"]
     (finding,) = check_variety(part_of(prefixes, ["X"] * 20 + ["Oz", "Id"]))
