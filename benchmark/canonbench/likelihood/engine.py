@@ -68,7 +68,12 @@ def plan(
         CanonbenchError: a request exceeds the model's context or vocabulary; its origin is named.
     """
     check_lengths(requests, origins, context=context_length(model), vocabulary=vocabulary_size(model))
-    return plan_batches(requests, batch_tokens or AUTO_BATCH_TOKENS.get(model.device.type, 1024))
+    return plan_batches(requests, batch_tokens or auto_batch_tokens(model))
+
+
+def auto_batch_tokens(model: Any) -> int:
+    """Tokens that go through a model at once when the caller does not say."""
+    return AUTO_BATCH_TOKENS.get(model.device.type, 1024)
 
 
 def score(

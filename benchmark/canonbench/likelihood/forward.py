@@ -15,14 +15,13 @@ from canonbench.likelihood.pack import Pack
 from canonbench.models.face import output_layer
 
 
-
 @contextmanager
 def rows_only(model: Any, rows: Tensor, shape: tuple[int, int]) -> Iterator[None]:
     """Let the model's output layer see only some positions, whatever the model does before and after it.
 
-    The hidden states (B, T', D) that reach the output layer are replaced by the chosen rows (1, R, D), so ``model(...)``
-    returns logits (1, R, V), with the model's own scaling or soft-capping of logits applied. T' exceeds T where the model puts
-    virtual tokens in front (prompt tuning); the last T positions are the ones meant.
+    The hidden states (B, T', D) that reach the output layer are replaced by the chosen rows (1, R, D), so
+    ``model(...)`` returns logits (1, R, V), with the model's own scaling or soft-capping of logits applied. T' exceeds T
+    where the model puts virtual tokens in front (prompt tuning); the last T positions are the ones meant.
     """
 
     def select(_module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from canonbench.likelihood.tokens import Request
 
 @torch.inference_mode()
 def reference_log_probs(model: Any, requests: Sequence[Request]) -> list[npt.NDArray[np.float64]]:
-    """Per request, log p of each token of ``ids[start:]`` in nats: logit − logsumexp(logits), in the model's precision or float32."""
+    """Per request, log p of each token of ``ids[start:]`` in nats: logit − logsumexp(logits), in float32 or better."""
     results = []
     for ids, start in requests:
         logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -len(ids) :]

@@ -38,7 +38,9 @@ class Encoder:
         dressed = _ids(tokenizer, ["a"], special=True)[0]
         places = [i for i in range(len(dressed) - len(plain) + 1) if dressed[i : i + len(plain)] == plain]
         if not plain or not places:
-            raise CanonbenchError(f"{type(tokenizer).__name__} changes a text when it adds special tokens; cannot be used")
+            raise CanonbenchError(
+                f"{type(tokenizer).__name__} changes a text when it adds special tokens; cannot be used"
+            )
         spaced = tokenizer.convert_ids_to_tokens(_ids(tokenizer, [" a"], special=False)[0])
         return Encoder(tokenizer, tuple(dressed[: places[0]]), len(spaced) > 1 and spaced[0] in LONE_SPACES)
 
@@ -112,7 +114,7 @@ def check_lengths(
             )
         if max(request.ids) >= vocabulary:
             raise CanonbenchError(
-                f"{origin(origins, index)}: token id {max(request.ids)} is outside the model's vocabulary of {vocabulary}; "
+                f"{origin(origins, index)}: token id {max(request.ids)} is outside the vocabulary of {vocabulary}; "
                 "is this the model's own tokenizer?"
             )
 
