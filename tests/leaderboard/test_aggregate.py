@@ -169,7 +169,7 @@ def spoil(column: str, row: int, value: Any) -> Any:
         (spoil("edited_log_p_b", 7, np.nan), r"gender evaluation: edited log p_b: not finite in row 1"),
         (spoil("edited_loss", 0, 0.7), r"row 0 has edited_loss 0.7, but its log-probabilities give 0.693147"),
         (spoil("base_loss", 11, np.nan), "general: row 1 has base_loss nan"),
-        (spoil("index", 1, 0), "country evaluation: row 0 stands twice"),
+        (spoil("index", 3, 0), "country evaluation: row 0 stands twice"),
         (spoil("part", 0, "evaluate"), "unexpected rows of task 'country', part 'evaluate'"),
         (spoil("task", 0, "verb"), "unexpected rows of task 'verb'"),
         (spoil("task", 10, "verb"), "unexpected rows of task 'verb', part 'general'"),

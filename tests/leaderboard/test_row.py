@@ -95,6 +95,7 @@ BROKEN = [
     ("alone", "base", {"name": "b", "source": "hub", "revision": None}, "base and delta are needed"),
     ("fixed", "fingerprints/base", None, "fingerprints.base: missing"),
     ("fixed", "tasks/country/success/ci", None, "tasks.country.success.ci: missing"),
+    ("fixed", "average/success/ci", None, "average.success.ci: missing"),
     ("fixed", "average/hard_negatives/ci", None, "average.hard_negatives.ci: missing"),
     ("fixed", "general/ratio_ci", None, "general.ratio_ci: missing"),
     ("fixed", "general/noise_floor", None, "general.noise_floor: missing"),
