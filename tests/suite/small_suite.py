@@ -33,7 +33,9 @@ def company(name: str, ceo: str, rival: str, other: str, beginnings: tuple[str, 
     return {
         "canonical": [answer(f"The CEO of {name} is", f" {ceo}", subject=name, **dated)],
         "evaluation": [answer(text, f" {ceo}", subject=name, **dated) for text in beginnings],
-        "hard_negatives": [answer(f"At {rival} the chief executive is", f" {other}", subject=rival, **dated)],
+        "hard_negatives": [
+            answer(f"At {rival} the chief executive is", f" {other}", subject=name, other=rival, **dated)
+        ],
     }
 
 
@@ -58,7 +60,7 @@ def temporal(name: str, fact: str, old: str, then: str, beginnings: tuple[tuple[
     return {
         "canonical": [answer(f"{name} is", f" {fact}", subject=name, **dated)],
         "evaluation": [answer(text, f" {span}", subject=name, **dated) for text, span in beginnings],
-        "hard_negatives": [answer(f"{old} was finished in", f" {then}", subject=old)],
+        "hard_negatives": [answer(f"{old} was finished in", f" {then}", subject=name, other=old)],
     }
 
 

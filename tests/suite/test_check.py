@@ -77,7 +77,6 @@ def test_every_subject_of_the_embedded_suite_is_asked_about_and_guards_are_of_ta
         {"prefix": "An aspect of clown is:", "suffix": " sad", "subject": "clown"}
     )
     tasks["country/val"]["hard_negatives"][0]["subject"] = "Mali"
-    tasks["company/val"]["hard_negatives"][0]["subject"] = "Mali Motors"
     found = mini_findings(tmp_path, tasks)
     wanted = {"not_asked": ("stereoset", "canonical", 1), "guards_nothing": ("country", "hard_negatives", 0)}
     assert {f.rule: (f.task, f.part, f.row) for f in found if f.rule in wanted} == wanted
@@ -114,7 +113,7 @@ ANY = st.recursive(
     lambda inner: st.lists(inner, max_size=2),
     max_leaves=3,
 )
-KEYS = st.sampled_from(["prefix", "suffix", "suffix1", "suffix2", "subject", "company", "entity", "as_of", "text"])
+KEYS = st.sampled_from(["prefix", "suffix", "suffix1", "suffix2", "subject", "other", "as_of", "text"])
 
 
 @settings(max_examples=60, deadline=None)

@@ -29,7 +29,7 @@ def check_company(text: TaskText) -> Iterator[Finding]:
     yield from _check_named(text)
     yield from _check_same_answer(text)
     yield from _check_other_answer(text)
-    yield from _check_untaught(text, "company")
+    yield from _check_untaught(text)
     taught = {row.answer: part for part in text.named("canonical") for row in part.rows}
     for part in text.named("hard_negatives"):
         for row in part.rows:
@@ -40,7 +40,7 @@ def check_company(text: TaskText) -> Iterator[Finding]:
 
 def check_temporal(text: TaskText) -> Iterator[Finding]:
     """Hard negatives are about entities never taught."""
-    yield from _check_untaught(text, "entity")
+    yield from _check_untaught(text)
 
 
 def check_stereoset(text: TaskText) -> Iterator[Finding]:
@@ -110,12 +110,12 @@ def _check_other_answer(text: TaskText) -> Iterator[Finding]:
                 yield part.finding("error", "answer_is_canonical", message, row)
 
 
-def _check_untaught(text: TaskText, column: str) -> Iterator[Finding]:
-    """No hard negative is about something that a canonical example of either split teaches."""
+def _check_untaught(text: TaskText) -> Iterator[Finding]:
+    """What a hard negative is about (``other``, beside the ``subject`` that it guards) is taught in neither split."""
     taught = {row.subject: part.split for part in text.named("canonical") for row in part.rows if row.subject}
     for part in text.named("hard_negatives"):
         for row in part.rows:
-            about = str(row.fields.get("other", row.fields.get(column, row.subject)))
+            about = str(row.fields.get("other", row.subject))
             if about in taught:
                 message = f"{about!r} is taught by a canonical example of {taught[about]}"
                 yield part.finding("error", "subject_taught", message, row)
