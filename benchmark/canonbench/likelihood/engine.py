@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from canonbench.errors import CanonbenchError
 from canonbench.likelihood.forward import log_probs
-from canonbench.likelihood.pack import Pack, plan_batches
+from canonbench.likelihood.pack import Pack
+from canonbench.likelihood.plan import plan_packs
+from canonbench.likelihood.route import layout, route
 from canonbench.likelihood.tokens import Encoder, Request, check_lengths, origin
 from canonbench.models.face import context_length, vocabulary_size
 
-SCORER_VERSION = 1
+SCORER_VERSION = 2
 """Raised whenever a change here could move a log-probability: cached scores of older versions are then not used."""
 
-AUTO_BATCH_TOKENS = {"cpu": 1024, "cuda": 16_384}
+AUTO_BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
+"""On the CPU, 512 tokens fill the matrix products and their activations stay in the cache."""
+
+_FITS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""Tokens of the largest batch that a model still has memory for, where a larger one had not."""
 
 
 class LogLikelihood(NamedTuple):
@@ -62,18 +70,21 @@ def log_likelihoods(
 def plan(
     model: Any, requests: Sequence[Request], *, batch_tokens: int | None = None, origins: Sequence[str] | None = None
 ) -> list[Pack]:
-    """The packs that answer ``requests``: the same ones whenever the same is asked.
+    """The packs that answer ``requests``: the same ones whenever the same is asked of the same architecture.
 
     Raises:
         CanonbenchError: a request exceeds the model's context or vocabulary; its origin is named.
     """
+    if not requests:
+        return []
     check_lengths(requests, origins, context=context_length(model), vocabulary=vocabulary_size(model))
-    return plan_batches(requests, batch_tokens or auto_batch_tokens(model))
+    longest = max(len(request.ids) for request in requests)
+    return plan_packs(requests, batch_tokens or auto_batch_tokens(model), layout(model, longest))
 
 
 def auto_batch_tokens(model: Any) -> int:
     """Tokens that go through a model at once when the caller does not say."""
-    return AUTO_BATCH_TOKENS.get(model.device.type, 1024)
+    return AUTO_BATCH_TOKENS.get(model.device.type, AUTO_BATCH_TOKENS["cuda"])
 
 
 def score(
@@ -81,12 +92,42 @@ def score(
 ) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
     """Per request of a pack: the log-probabilities of its scored tokens, in nats.
 
+    A pack that the GPU has no memory for is run in halves, and so is every later one of its size.
+
     Raises:
-        CanonbenchError: the model's logits are NaN or infinite; the request's origin is named.
+        CanonbenchError: the model's logits are NaN or infinite (the request's origin is named), or a single row does
+            not fit the GPU.
     """
-    values = log_probs(model, pack)
-    bounds = np.flatnonzero(np.diff(pack.request)) + 1
-    for request, own in zip(pack.request[np.concatenate([[0], bounds])], np.split(values, bounds), strict=True):
-        if not np.isfinite(own).all():
-            raise CanonbenchError(f"{origin(origins, int(request))}: the model's logits are NaN or infinite here")
-        yield int(request), own
+    for part, values in _run(model, pack):
+        for request, own in part.answers(values):
+            if not np.isfinite(own).all():
+                raise CanonbenchError(f"{origin(origins, request)}: the model's logits are NaN or infinite here")
+            yield request, own
+
+
+def _run(model: Any, pack: Pack) -> Iterator[tuple[Pack, npt.NDArray[np.float64]]]:
+    """The pack, or parts of it that fit into memory, with their values."""
+    waiting = [pack]
+    while waiting:
+        part = waiting.pop(0)
+        values = _try(model, part) if part.ids.size <= _FITS.get(model, part.ids.size) or len(part.ids) == 1 else None
+        if values is not None:
+            yield part, values
+        elif len(part.ids) > 1:
+            waiting[:0] = part.halves()
+        else:
+            raise CanonbenchError(
+                f"the GPU has no memory for one row of {part.ids.size} tokens; "
+                "try a smaller --batch-tokens, --dtype bfloat16 or --device cpu"
+            )
+
+
+def _try(model: Any, part: Pack) -> npt.NDArray[np.float64] | None:
+    """The values of a pack; None if the GPU ran out of memory, which is remembered."""
+    head = route(model).head
+    try:
+        return log_probs(model, part, head)
+    except torch.cuda.OutOfMemoryError:
+        _FITS[model] = part.ids.size // 2
+    torch.cuda.empty_cache()  # outside the handler, whose traceback holds on to the tensors
+    return None

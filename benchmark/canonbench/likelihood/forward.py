@@ -1,50 +1,117 @@
-"""Run one pack: the output layer only at scored positions, log p by logsumexp."""
+"""Run one pack: the body once, the output layer only at scored positions, in slices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from canonbench.likelihood.head import Head, linear_log_probs, log_probs_of
 from canonbench.likelihood.pack import Pack
-from canonbench.models.face import output_layer
+from canonbench.models.face import output_layer, vocabulary_size
+
+TAIL_LOGITS = 2**24
+"""Logits that a model makes at once where its own code must make them (64 MB in float32)."""
+
+
+@torch.inference_mode()
+def log_probs(model: Any, pack: Pack, head: Head) -> npt.NDArray[np.float64]:
+    """Log-probability in nats of every scored token of a pack, shape (S,).
+
+    Args:
+        model: the causal LM.
+        pack: what to run.
+        head: how its output layer may be called, see ``Head``.
+    """
+    row = torch.from_numpy(pack.row).to(model.device)
+    target = torch.from_numpy(pack.target).to(model.device)
+    if head == "logits":
+        rows = torch.from_numpy(pack.rows).to(model.device)
+        logits = model(**inputs(model, pack)).logits[:, -pack.ids.shape[1] :]
+        found = log_probs_of(logits.flatten(0, 1)[rows], row, target)
+    else:
+        hidden = hidden_rows(model, pack)
+        if head == "linear":
+            layer: Any = output_layer(model)
+            found = linear_log_probs(hidden, layer.weight, layer.bias, row, target)
+        else:
+            found = _tail_log_probs(model, hidden, row, target)
+    result: npt.NDArray[np.float64] = found.cpu().numpy()
+    return result
+
+
+def inputs(model: Any, pack: Pack) -> dict[str, Any]:
+    """A pack as keyword arguments of ``model``."""
+    ids = torch.from_numpy(pack.ids).to(model.device)
+    if pack.depths is None:
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
+    visible = torch.from_numpy(pack.mask())[:, None].to(model.device)
+    nothing = torch.zeros((), dtype=model.dtype, device=model.device)
+    # additive, not boolean: eager attention adds whatever it is given
+    mask = torch.where(visible, nothing, torch.finfo(model.dtype).min)
+    positions = torch.from_numpy(pack.depths).to(model.device)
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "use_cache": False}
+
+
+def hidden_rows(model: Any, pack: Pack) -> Tensor:
+    """The hidden states (R, D) that the output layer would see at the scored positions.
+
+    Whatever the model does before its output layer is done; the layer itself is handed no rows, so it costs nothing.
+
+    Raises:
+        RuntimeError: the model never calls its output layer.
+    """
+    rows = torch.from_numpy(pack.rows).to(model.device)
+    seen: list[Tensor] = []
+
+    def take(hidden: Tensor) -> Tensor:
+        # prompt tuning puts virtual tokens in front: the last T positions are the pack's
+        seen.append(hidden[:, -pack.ids.shape[1] :].flatten(0, 1)[rows])
+        return hidden[:, :0]
+
+    with _before_output_layer(model, take):
+        model(**inputs(model, pack))
+    if len(seen) != 1:
+        raise RuntimeError(f"{type(model).__name__} called its output layer {len(seen)} times in one forward")
+    return seen[0]
+
+
+def _tail_log_probs(model: Any, hidden: Tensor, row: Tensor, target: Tensor) -> Tensor:
+    """Log-probabilities (S,) by the model's own code from the output layer on (it may scale or soft-cap logits).
+
+    The model is run on a single token, whose hidden state is exchanged for a slice of rows.
+    """
+    token = torch.zeros((1, 1), dtype=torch.long, device=model.device)
+    step = max(1, TAIL_LOGITS // vocabulary_size(model))
+    found = torch.empty(len(target), dtype=torch.float64, device=model.device)
+    for first in range(0, len(hidden), step):
+        part = hidden[None, first : first + step]
+        with _before_output_layer(model, partial(_exchange, part)):
+            logits = model(input_ids=token, attention_mask=torch.ones_like(token), use_cache=False).logits[0]
+        mine = ((row >= first) & (row < first + step)).nonzero()[:, 0]
+        found[mine] = log_probs_of(logits, row[mine] - first, target[mine])
+    return found
+
+
+def _exchange(new: Tensor, _old: Tensor) -> Tensor:
+    return new
 
 
 @contextmanager
-def rows_only(model: Any, rows: Tensor, shape: tuple[int, int]) -> Iterator[None]:
-    """Let the model's output layer see only some positions, whatever the model does before and after it.
+def _before_output_layer(model: Any, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Change the hidden states (B, T, D) on their way into the output layer."""
 
-    The hidden states (B, T', D) that reach the output layer are replaced by the chosen rows (1, R, D), so
-    ``model(...)`` returns logits (1, R, V), with the model's own scaling or soft-capping of logits applied. T' exceeds T
-    where the model puts virtual tokens in front (prompt tuning); the last T positions are the ones meant.
-    """
+    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (change(args[0]), *args[1:])
 
-    def select(_module: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        hidden = args[0][:, -shape[1] :]
-        return (hidden.reshape(-1, hidden.shape[-1])[rows][None], *args[1:])
-
-    handle = output_layer(model).register_forward_pre_hook(select)
+    handle = output_layer(model).register_forward_pre_hook(hook)
     try:
         yield
     finally:
         handle.remove()
-
-
-@torch.inference_mode()
-def log_probs(model: Any, pack: Pack) -> npt.NDArray[np.float64]:
-    """Log-probability in nats of every scored token of a pack, shape (S,)."""
-    device = model.device
-    ids = torch.from_numpy(pack.ids).to(device)
-    with rows_only(model, torch.from_numpy(pack.rows).to(device), pack.ids.shape):
-        logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0]
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    row = torch.from_numpy(pack.row).to(device)
-    target = torch.from_numpy(pack.target).to(device)
-    chosen = logits[row, target].double() - logits.logsumexp(-1).double()[row]
-    result: npt.NDArray[np.float64] = chosen.cpu().numpy()
-    return result
