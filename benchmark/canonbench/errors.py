@@ -18,9 +18,13 @@ class UsageError(CanonbenchError):
     exit_code = 2
 
 
-def unknown_name(kind: str, name: str, valid: Iterable[str]) -> UsageError:
-    """The error for a name that is not one of ``valid``, with a "did you mean" when one is close."""
+def unknown_name(kind: str, name: str, valid: Iterable[str], *, where: str = "") -> UsageError:
+    """The error for a name that is not one of ``valid``, with a "did you mean" when one is close.
+
+    ``where`` follows the name: "unknown task 'contry' of suite 'mini', must be one of ...".
+    """
     names = sorted(valid)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    return UsageError(f"unknown {kind} {name!r}, must be one of {', '.join(names)}.{hint}")
+    place = f" {where}" if where else ""
+    return UsageError(f"unknown {kind} {name!r}{place}, must be one of {', '.join(names)}.{hint}")

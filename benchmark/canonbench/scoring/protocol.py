@@ -109,7 +109,7 @@ def _resamples(value: object) -> int:
 def _one_of(key: str, *choices: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if value not in choices:
-            raise unknown_name(f"value of {key} in the protocol:", str(value), choices)
+            raise unknown_name("value", str(value), choices, where=f"of {key} in the protocol")
         return str(value)
 
     return parse

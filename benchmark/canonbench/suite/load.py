@@ -37,7 +37,7 @@ def load(name: str | Path) -> Suite:
         return _load(folder / "suite.yaml", folder)
     if folder.exists():
         raise CanonbenchError(f"{folder} is a file; a suite is a folder with a suite.yaml")
-    raise unknown_name("suite (nor is it a folder)", str(name), NAMES)
+    raise unknown_name("suite", str(name), NAMES, where="(nor is it a folder)")
 
 
 def _load(spec_path: Path, root: Path) -> Suite:

@@ -101,7 +101,7 @@ class SuiteSpec(_Spec):
             if task.val is None and task.test is None:
                 raise ValueError(f"task {name!r} has neither a val nor a test split")
             if task.loss is not None and task.loss not in LOSSES:
-                raise unknown_name(f"loss (of task {name!r})", task.loss, LOSSES)
+                raise unknown_name("loss", task.loss, LOSSES, where=f"of task {name!r}")
             for key in ("loss", "threshold"):
                 if name not in TASKS and getattr(task, key) is None:
                     raise ValueError(f"task {name!r} is not one of the six standard ones and needs a '{key}:'")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from canonbench.errors import CanonbenchError, UsageError, unknown_name
-from canonbench.suite.jsonl import file_hash, read_jsonl
-from canonbench.suite.rows import canonical_subjects, example_table, text_table
+from canonbench.suite.jsonl import file_hash
+from canonbench.suite.rows import canonical_subjects, example_table, read_rows, text_table
 from canonbench.suite.spec import LOSSES, FileSpec, GeneralSpec, SplitName, SplitSpec, SubjectSpec, SuiteSpec
 from canonbench.suite.tasks import TASKS, Task
 
@@ -84,7 +84,7 @@ class SuiteTask:
     def split(self, name: str) -> Split:
         """The split ``val`` or ``test``; UsageError if the suite lacks it."""
         if name not in self.splits:
-            raise unknown_name(f"split of task {self.task.name!r}", name, self.splits)
+            raise unknown_name("split", name, self.splits, where=f"of task {self.task.name!r}")
         return self.splits[name]
 
 
@@ -149,12 +149,12 @@ class Suite:
     def task(self, name: str) -> SuiteTask:
         """The task of that name; UsageError with a "did you mean" otherwise."""
         if name not in self.tasks:
-            raise unknown_name(f"task of suite {self.name!r}", name, self.tasks)
+            raise unknown_name("task", name, self.tasks, where=f"of suite {self.name!r}")
         return self.tasks[name]
 
     def select(self, names: str | Iterable[str]) -> list[str]:
         """Task names from ``all``, ``a,b`` or an iterable, in the suite's order, each checked."""
-        wanted = [part.strip() for part in names.split(",")] if isinstance(names, str) else list(names)
+        wanted = list(filter(None, map(str.strip, names.split(",")))) if isinstance(names, str) else list(names)
         if wanted == ["all"]:
             return list(self.tasks)
         for name in wanted:
@@ -169,7 +169,7 @@ class Suite:
         if name is None:
             return next((general for general in texts.values() if general.at_hand), None)
         if name not in texts:
-            raise unknown_name(f"general text of suite {self.name!r}", name, [*texts, "none"])
+            raise unknown_name("general text", name, [*texts, "none"], where=f"of suite {self.name!r}")
         if not texts[name].at_hand:
             raise CanonbenchError(
                 f"general text {name!r} is not at hand; fetch it with 'canonbench data fetch {self.name}'"
