@@ -63,7 +63,7 @@ class Split:
 
     def _table(self, file: FileSpec, arity: int) -> datasets.Dataset:
         pattern = self.subject.canonical_pattern
-        subjects = canonical_subjects(pattern, read_jsonl(self.path("canonical"))) if pattern else []
+        subjects = canonical_subjects(pattern, read_rows(self.root, self.spec.canonical)) if pattern else []
         return example_table(
             self.root,
             file,
