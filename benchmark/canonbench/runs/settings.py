@@ -58,7 +58,10 @@ def resolve(
     for name in names:
         loaded.task(name).split(split)
     chosen = None if general == "none" else loaded.general(general)
-    return Asked(loaded, names, split, chosen, read_protocol(protocol_name), limit, seed)  # type: ignore[arg-type]
+    rules = read_protocol(protocol_name)
+    for name in rules.thresholds:
+        loaded.task(name)  # a threshold for a task that does not exist would silently do nothing
+    return Asked(loaded, names, split, chosen, rules, limit, seed)  # type: ignore[arg-type]
 
 
 def read_protocol(name: str) -> Protocol:

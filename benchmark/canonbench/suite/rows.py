@@ -44,10 +44,12 @@ def canonical_subjects(pattern: str, canonical: list[dict[str, Any]]) -> list[st
 
 def subject_of(row: dict[str, Any], index: int, spec: SubjectSpec, subjects: list[str]) -> str:
     """The cluster of a row; a row whose subject cannot be told is a cluster of its own."""
-    if spec.verb_forms and "suffix1" in row and "suffix2" in row:
-        return "|".join(sorted(row[key].split()[0] for key in ("suffix1", "suffix2")))
+    forms = [str(row.get(key, "")).split() for key in ("suffix1", "suffix2")]
+    if spec.verb_forms and all(forms):
+        return "|".join(sorted(words[0] for words in forms))
     for subject in subjects:
-        if re.search(rf"\b{re.escape(subject)}\b", row["prefix"], re.IGNORECASE):
+        # Not \b: a subject may itself begin or end with punctuation ("Yahoo!").
+        if re.search(rf"(?<!\w){re.escape(subject)}(?!\w)", row["prefix"], re.IGNORECASE):
             return subject
     for column in spec.columns:
         if isinstance(row.get(column), str):
