@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from tiny_models import ARCHITECTURES, VOCABULARY, tiny_model
 from transformers import AutoModelForCausalLM, Gemma2Config
 
 from canonbench.likelihood.reference import reference_log_probs
 from canonbench.likelihood.tokens import Request
+from tiny_models import ARCHITECTURES, VOCABULARY, tiny_model
 
 FAMILIES = (*ARCHITECTURES, "gemma2")
 TOLERANCE = 1e-5

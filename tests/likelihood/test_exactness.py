@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from likelihood_cases import FAMILIES, TOLERANCE, exact, model_of, questions
-from tiny_models import TOKENIZERS, tiny_tokenizer
 
 from canonbench.errors import CanonbenchError
 from canonbench.likelihood.engine import log_likelihoods, plan, score
 from canonbench.likelihood.reference import reference_log_probs
 from canonbench.likelihood.tokens import Encoder, Request
+from tiny_models import TOKENIZERS, tiny_tokenizer
 
 
 def answers(model: Any, requests: list[Request], **how: Any) -> dict[int, Any]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from likelihood_cases import model_of
-from tiny_models import CONTEXT, TOKENIZERS, VOCABULARY, TokenizerKind, tiny_tokenizer
 
 from canonbench.errors import CanonbenchError
 from canonbench.likelihood.engine import log_likelihoods, plan
 from canonbench.likelihood.tokens import Encoder, Request
+from tiny_models import CONTEXT, TOKENIZERS, VOCABULARY, TokenizerKind, tiny_tokenizer
 
 BOS, EOS = 0, 1
 

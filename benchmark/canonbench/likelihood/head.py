@@ -13,7 +13,7 @@ Head = Literal["linear", "tail", "logits"]
 run on slices of the vocabulary. ``tail``: the model's own code from there on, on slices of rows. ``logits``: only the
 whole model's logits are to be had."""
 
-ROWS, COLUMNS = {"cpu": 512, "cuda": 4096}, {"cpu": 2048, "cuda": 16_384}
+CPU_SLICE, GPU_SLICE = (512, 2048), (4096, 16_384)
 """Rows and vocabulary entries of a slice of logits. On the CPU 4 MB in float32: it stays in the cache between the
 matrix product that makes it and the passes of logsumexp that read it."""
 
@@ -35,7 +35,7 @@ def linear_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor | None, row: T
         target: (S,) token ids.
     """
     found = torch.empty(len(target), dtype=torch.float64, device=hidden.device)
-    step = ROWS.get(hidden.device.type, ROWS["cuda"])
+    step, _ = _slice_of(hidden)
     for first in range(0, len(hidden), step):
         mine = ((row >= first) & (row < first + step)).nonzero()[:, 0]
         found[mine] = _slice_log_probs(hidden[first : first + step], weight, bias, row[mine] - first, target[mine])
@@ -44,7 +44,7 @@ def linear_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor | None, row: T
 
 def _slice_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor | None, row: Tensor, target: Tensor) -> Tensor:
     """One slice of rows, the vocabulary in slices: Σ exp(logit − peak) is rescaled whenever a larger peak turns up."""
-    step = COLUMNS.get(hidden.device.type, COLUMNS["cuda"])
+    _, step = _slice_of(hidden)
     firsts = range(0, len(weight), step)
     by_target = target.argsort()
     bounds = torch.searchsorted(target[by_target], torch.tensor([*firsts, len(weight)], device=target.device)).tolist()
@@ -62,3 +62,7 @@ def _slice_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor | None, row: T
         total = total * (peak - higher).exp() + parts
         peak = higher
     return chosen - (peak + total.log())[row, 0]
+
+
+def _slice_of(hidden: Tensor) -> tuple[int, int]:
+    return CPU_SLICE if hidden.device.type == "cpu" else GPU_SLICE

@@ -15,7 +15,7 @@ from canonbench.likelihood.head import Head
 from canonbench.likelihood.plan import Kind, Layout, plan_packs
 from canonbench.likelihood.reference import reference_log_probs
 from canonbench.likelihood.tokens import Request
-from canonbench.models.face import output_layer, text_config, vocabulary_size
+from canonbench.models.face import context_length, output_layer, text_config, vocabulary_size
 
 UNLIMITED = 2**31
 LENGTH_DEPENDENT_ROPE = frozenset({"dynamic", "longrope"})
@@ -79,8 +79,9 @@ def _rope_limit(config: Any) -> int:
 
 
 def _try_out(model: Any) -> Route:
-    limit = attention_window(text_config(model))
-    requests = _probes(vocabulary_size(model), scale=4 if limit >= 64 else 1)
+    config = text_config(model)
+    room = min(attention_window(config), _rope_limit(config), context_length(model) or UNLIMITED)
+    requests = _probes(vocabulary_size(model), scale=4 if room >= 64 else 1)
     truth = np.concatenate(reference_log_probs(model, requests))
     heads: tuple[Head, ...] = ("linear", "tail") if _is_linear(output_layer(model)) else ("tail",)
     head: Head = next((head for head in heads if _right(model, requests, truth, "plain", head)), "logits")

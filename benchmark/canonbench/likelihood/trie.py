@@ -75,6 +75,7 @@ def _merge(depth: int, pieces: list[Piece], limit: int, attention: float) -> lis
     return [
         Piece(depth + size, tuple(sorted(member for piece in group for member in piece.members)))
         for size, _, group in sorted(groups, key=lambda entry: entry[1])
+        if group
     ]
 
 
