@@ -147,7 +147,7 @@ def test_an_adapter_is_compared_with_the_base_it_names(world: Path, tmp_path: Pa
 
 def test_an_adapter_that_changes_nothing_is_refused(world: Path, tmp_path: Path) -> None:
     adapter = lora(tmp_path / "lora", world / "base", effect=False)
-    with pytest.raises(CanonbenchError, match="the adapter changes nothing"):
+    with pytest.raises(CanonbenchError, match="changes nothing"):
         canonbench.evaluate(adapter, suite=world / "suite")
 
 

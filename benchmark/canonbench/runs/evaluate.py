@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from canonbench.errors import CanonbenchError, UsageError
+from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.row import Row
 from canonbench.likelihood.engine import SCORER_VERSION, auto_batch_tokens
-from canonbench.likelihood.tokens import Encoder
+from canonbench.likelihood.tokens import Encoder, check_lengths
 from canonbench.models.checkpoint import Trust
-from canonbench.models.face import vocabulary_size
+from canonbench.models.face import context_length, vocabulary_size
 from canonbench.models.fingerprint import Fingerprint, fingerprint
 from canonbench.models.load import LoadedModel, Loading
 from canonbench.offline import cache_dir
@@ -31,7 +31,8 @@ from canonbench.runs.pair import ModelLike, Opener, free, openers
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Question, Unit, general_unit, question, require_same, task_unit
 from canonbench.runs.settings import Asked, resolve
-from canonbench.runs.store import Store
+from canonbench.runs.store import Store, content_key
+from canonbench.runs.writable import require_folder, require_output
 from canonbench.suite import Suite
 
 RUNS = Path("canonbench-runs")
@@ -64,7 +65,7 @@ def evaluate(
     limit: int | None = None,
     protocol: str = "canonbench-1",
     run: str | Path | None = None,
-    output: Path | None = None,
+    output: str | Path | None = None,
     device: str = "auto",
     dtype: str = "auto",
     batch_tokens: int | None = None,
@@ -102,11 +103,16 @@ def evaluate(
         CanonbenchError: bad input of any other kind, or there is no edit to evaluate; one line says what to do.
     """
     progress = progress or Progress()
+    if output is not None:
+        require_output(Path(output))
+    if run == "auto":
+        require_folder(RUNS)
+    elif run is not None:
+        RunFolder(Path(run)).require_usable()
     asked = resolve(
         suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=seed
     )
-    _require_writable(output)
-    _announce(asked, progress)
+    _announce(asked, progress, by_default=suite is None)
     how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
     openers_ = openers(model, base, tokenizer, how)
     questions = [question(asked.suite, name, split, asked.protocol, limit) for name in asked.tasks]
@@ -139,24 +145,31 @@ class _Evaluation:
             require_same(seen.units, before.units)
         identity = self.identity(seen, before)
         folder = stack.enter_context(_run_folder(run, identity, seen.loaded.source.name))
+        if run is not None:
+            self.progress.say(f"run folder: {folder.path}")
         if folder.claim(identity, {"passed": dict(self.passed)}) and folder.row_path.is_file():
-            self.progress.say(f"already complete: {folder.path} holds this run's row; nothing is scored again")
-            return Row.read(folder.row_path)
+            self.progress.say("already complete: nothing is scored again")
+            return folder.row()
         return self.score(edited, seen, before, folder)
 
     def look(self, opener: Opener) -> Seen:
-        """Load a model, take its fingerprint, tokenise all that it will be asked."""
+        """Load a model, take its fingerprint, tokenise all that it will be asked and see that it fits."""
         loaded = opener.open()
         encoder = Encoder.of(loaded.tokenizer)
         asked = self.asked
         units = [task_unit(rows, encoder) for rows in self.questions]
         if asked.general is not None:
             units.append(general_unit(asked.general, asked.general_part, asked.limit, encoder))
+        context, vocabulary = context_length(loaded.model), vocabulary_size(loaded.model)
+        with _about(loaded):
+            for unit in units:
+                check_lengths(unit.requests, unit.origins, context=context, vocabulary=vocabulary)
+            weights = fingerprint(loaded.model)
         return Seen(
             loaded,
-            fingerprint(loaded.model),
+            weights,
             units,
-            vocabulary=vocabulary_size(loaded.model),
+            vocabulary=vocabulary,
             dtype=loaded.dtype,
             device=loaded.device.type,
         )
@@ -170,7 +183,9 @@ class _Evaluation:
             "fingerprint": edited.fingerprint.key,
             "base_fingerprint": base.fingerprint.key if base else None,
             "suite": asked.suite.name,
+            "suite_spec": content_key(asked.suite.spec.model_dump_json()),
             "data_hash": asked.suite.data_hash(asked.split),
+            "token_ids": content_key(*(unit.digest for unit in edited.units)),
             "tasks": asked.tasks,
             "split": asked.split,
             "general": asked.general.name if asked.general else None,
@@ -246,6 +261,15 @@ class _Evaluation:
             return Store(folder.scores_path, self.progress.say)
 
 
+@contextmanager
+def _about(loaded: LoadedModel) -> Iterator[None]:
+    """Let an error name the model, of which a run has two."""
+    try:
+        yield
+    except CanonbenchError as error:
+        raise type(error)(f"{error} (model {loaded.source.name})") from error
+
+
 def _noise_unit(units: list[Unit]) -> list[Unit]:
     """The chunks of G that the base is scored on again, batched differently; none without general text."""
     found = [unit for unit in units if unit.name == "general"]
@@ -274,15 +298,13 @@ def _require_changed(edited: Mapping[str, Measured], base: Mapping[str, Measured
         )
 
 
-def _require_writable(output: Path | None) -> None:
-    if output is not None and not Path(output).absolute().parent.is_dir():
-        raise UsageError(f"--output {output}: the folder {Path(output).absolute().parent} does not exist")
-
-
-def _announce(asked: Asked, progress: Progress) -> None:
+def _announce(asked: Asked, progress: Progress, *, by_default: bool) -> None:
+    name = asked.suite.name
+    if by_default and name == "mini":
+        name += " (the published one is not at hand; 'canonbench data fetch published' brings it)"
     general = f"general text {asked.general.name}" if asked.general else "no general text"
     limited = f", only the first {asked.limit} rows of every file" if asked.limit else ""
-    progress.say(f"suite {asked.suite.name}, {asked.split} split, {', '.join(asked.tasks)}; {general}{limited}")
+    progress.say(f"suite {name}, {asked.split} split, {', '.join(asked.tasks)}; {general}{limited}")
 
 
 def _slug(name: str) -> str:

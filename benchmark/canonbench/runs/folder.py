@@ -16,7 +16,9 @@ import yaml
 from filelock import FileLock, Timeout
 
 from canonbench.errors import CanonbenchError
+from canonbench.leaderboard.row import Row
 from canonbench.runs.store import written
+from canonbench.runs.writable import require_folder
 
 IDENTITY = "identity"
 
@@ -42,13 +44,36 @@ class RunFolder:
         """The journals of the edited model's scores."""
         return self.path / "scores"
 
+    @property
+    def record_path(self) -> Path:
+        """What the run is; written first."""
+        return self.path / "run.yaml"
+
+    def require_usable(self) -> None:
+        """The folder is a run's, or empty, or can be made.
+
+        Raises:
+            UsageError: it is a file, or lies under one.
+            CanonbenchError: it cannot be written, or holds something else than a run.
+        """
+        require_folder(self.path)
+        if not self.path.is_dir() or self.record_path.is_file():
+            return
+        foreign = [
+            name for found in self.path.iterdir() if not (name := found.name).startswith((".lock", ".run.yaml."))
+        ]
+        if foreign:
+            raise CanonbenchError(f"{self.path} is not a run folder (it holds {min(foreign)}); give another --run")
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the folder against other processes.
 
         Raises:
-            CanonbenchError: another process is running here, or the folder cannot be written.
+            UsageError: see ``require_usable``.
+            CanonbenchError: likewise, or another process is running here.
         """
+        self.require_usable()
         with written(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.path / ".lock")
@@ -73,18 +98,15 @@ class RunFolder:
         Raises:
             CanonbenchError: the folder belongs to another run; the first difference is named.
         """
-        path = self.path / "run.yaml"
+        path = self.record_path
         if not path.is_file():
-            foreign = [found.name for found in self.path.iterdir() if found.name not in {".lock", "scores"}]
-            if foreign and not self.row_path.is_file():
-                raise CanonbenchError(f"{self.path} is not a run folder (it holds {foreign[0]}); give another --run")
             content = yaml.safe_dump({IDENTITY: identity, **record}, sort_keys=False, allow_unicode=True)
             self.write_whole(path, lambda part: part.write_text(content, encoding="utf-8"))
             return False
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))[IDENTITY]
-        except (yaml.YAMLError, KeyError, TypeError, OSError) as error:
-            raise CanonbenchError(f"{path} is damaged ({error}); give another --run") from error
+            found = dict(yaml.safe_load(path.read_text(encoding="utf-8"))[IDENTITY])
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError) as error:
+            raise CanonbenchError(f"{path} is damaged; delete the folder or give another --run") from error
         for key in sorted(identity.keys() | found.keys()):
             if identity.get(key) != found.get(key):
                 raise CanonbenchError(
@@ -92,6 +114,13 @@ class RunFolder:
                     "give another --run, or delete the folder"
                 )
         return True
+
+    def row(self) -> Row:
+        """The finished row; CanonbenchError if the file is damaged (the scores it was made of are not)."""
+        try:
+            return Row.read(self.row_path)
+        except CanonbenchError as error:
+            raise CanonbenchError(f"{error}; delete {self.row_path} and run the same command again") from error
 
     def log(self, event: str, **details: Any) -> None:
         """Add one line to events.jsonl."""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 import transformers
 
+from canonbench.errors import CanonbenchError
 from canonbench.likelihood.engine import SCORER_VERSION, plan, score
 from canonbench.models.fingerprint import Fingerprint
 from canonbench.runs.progress import Progress
@@ -67,6 +68,9 @@ def _fill(journal: Journal, model: Any, unit: Unit, progress: Progress, batch_to
         asked = sum(len(unit.requests[request].ids) for request in pack.requests)
         if not all(request in journal.sums for request in pack.requests):
             start = time.perf_counter()
-            found = {index: float(values.sum()) for index, values in score(model, pack, unit.origins)}
+            try:
+                found = {index: float(values.sum()) for index, values in score(model, pack, unit.origins)}
+            except CanonbenchError as error:
+                raise CanonbenchError(f"{error} ({what})") from error
             journal.append(found, time.perf_counter() - start)
         progress.advance(asked, what)

@@ -77,4 +77,7 @@ def read_protocol(name: str) -> Protocol:
         raise CanonbenchError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise CanonbenchError(f"{path}: a protocol file holds 'key: value' lines (name, base, thresholds, ...)")
-    return protocol_from_mapping(content)
+    try:
+        return protocol_from_mapping(content)
+    except CanonbenchError as error:
+        raise type(error)(f"{path}: {error}") from error
