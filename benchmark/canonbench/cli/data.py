@@ -6,26 +6,30 @@ from pathlib import Path
 
 import click
 
-from canonbench.cli.options import option
+from canonbench.cli.options import Verbs, option
+from canonbench.cli.output import emit
+from canonbench.errors import unknown_name
 
 
-@click.group(short_help="Fetch the published suite; check any suite.")
+@click.group(cls=Verbs, short_help="Fetch the published suite; check any suite.")
 def data() -> None:
     """Fetch the published suite; check any suite."""
 
 
 @data.command()
-@click.argument("name", type=click.Choice(["published"]))
+@click.argument("name", metavar="published")
 @option(
     "--from",
     "source",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Import a local copy.",
+    help="Import a local copy instead (the folder that holds data/).",
 )
 @option("--without-openwebtext-500", is_flag=True, help="Leave out the two large general-text files.")
 @option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
-def fetch(name: str, source: Path | None, without_openwebtext_500: bool, quiet: bool) -> None:  # noqa: ARG001
+def fetch(name: str, source: Path | None, without_openwebtext_500: bool, quiet: bool) -> None:
     """Download the published data set into the cache, every file verified; safe to repeat and to interrupt."""
+    if name != "published":
+        raise unknown_name("data set", name, ["published"])
     from canonbench.offline import to_stderr  # noqa: PLC0415
     from canonbench.suite.fetch import fetch_published  # noqa: PLC0415
 
@@ -39,8 +43,9 @@ def fetch(name: str, source: Path | None, without_openwebtext_500: bool, quiet: 
 
 @data.command()
 @click.argument("suite", default="mini")
-@click.option("--all", "show_all", is_flag=True, help="List warnings and notes one by one too.")
-def check(suite: str, show_all: bool) -> None:
+@option("--all", "show_all", is_flag=True, help="List warnings and notes one by one too.")
+@click.pass_context
+def check(ctx: click.Context, suite: str, show_all: bool) -> None:
     """Check SUITE (mini, published, or a folder): all that a program can verify about its data.
 
     Exit code 1 when there is an error.
@@ -49,12 +54,10 @@ def check(suite: str, show_all: bool) -> None:
     from canonbench.suite.check import check_suite  # noqa: PLC0415
 
     found = check_suite(Suite.load(suite), mini_sizes=suite == "mini")
+    lines = [f"{finding.level}: {finding}" for finding in found if show_all or finding.level == "error"]
     counts = {level: sum(finding.level == level for finding in found) for level in ("error", "warning", "note")}
-    for finding in found:
-        if show_all or finding.level == "error":
-            click.echo(f"{finding.level}: {finding}")
     summary = ", ".join(f"{count} {level}{'' if count == 1 else 's'}" for level, count in counts.items())
     hint = "" if show_all or not (counts["warning"] or counts["note"]) else " (--all lists them)"
-    click.echo(f"suite {suite}: {summary}{hint}")
+    emit("\n".join([*lines, f"suite {suite}: {summary}{hint}\n"]))
     if counts["error"]:
-        raise click.exceptions.Exit(1)
+        ctx.exit(1)

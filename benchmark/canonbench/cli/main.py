@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import signal
 import sys
+import traceback
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import click
@@ -13,29 +14,25 @@ import click
 from canonbench._version import __version__
 from canonbench.cli.data import data
 from canonbench.cli.evaluate import evaluate
+from canonbench.cli.options import Verbs, came_from
 from canonbench.cli.tasks import tasks
 from canonbench.errors import CanonbenchError
 
-DEBUG_HELP = "Show the traceback of an error."
+TRACEBACK = "run 'canonbench --debug ...' for the traceback"
 
 
-class Verbs(click.Group):
-    """A group that suggests the verb that was meant."""
+@dataclass
+class Session:
+    """What the entry point must know of the command line after a verb has failed."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """As click does, with a "did you mean" for an unknown verb."""
-        name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
-            close = difflib.get_close_matches(name, self.list_commands(ctx), n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else f" Verbs: {', '.join(self.list_commands(ctx))}."
-            raise click.UsageError(f"no such command {name!r}.{hint}", ctx)
-        return super().resolve_command(ctx, args)
+    debug: bool = False
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, "--version", prog_name="canonbench")
-@click.option("--debug", is_flag=True, envvar="CANONBENCH_DEBUG", help=DEBUG_HELP)
-def cli(debug: bool) -> None:
+@click.option("--debug", is_flag=True, envvar="CANONBENCH_DEBUG", help="Show the traceback of an error.")
+@click.pass_obj
+def cli(session: Session, debug: bool) -> None:
     """Benchmark model editing with canonical examples: load the data, score, report one standard row.
 
     \b
@@ -44,57 +41,70 @@ def cli(debug: bool) -> None:
     canonbench tasks show country -n 3                     what is asked
     canonbench data fetch published                        the published data set
     """
-    os.environ["CANONBENCH_DEBUG"] = "1" if debug else ""
+    session.debug = debug
 
 
-cli.add_command(evaluate)
-cli.add_command(tasks)
-cli.add_command(data)
+for verb in (evaluate, tasks, data):
+    cli.add_command(verb)
 
 
 def main() -> NoReturn:
     """Run the command line; exit code 0, 1 (failure or interrupted) or 2 (usage)."""
     signal.signal(signal.SIGTERM, _terminate)
+    session = Session()
     try:
-        cli.main(standalone_mode=False)
-        sys.stdout.flush()
+        # click hands the code of an Exit back instead of raising it
+        code = cli.main(prog_name="canonbench", standalone_mode=False, obj=session)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         _leave(2)
-    except click.ClickException as error:
-        _fail(error.format_message(), error.exit_code, error)
-    except CanonbenchError as error:
-        _fail(str(error), error.exit_code, error)
-    except (KeyboardInterrupt, click.exceptions.Abort) as error:
-        _fail("interrupted; nothing computed is lost, the same command continues", 1, error)
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader went away (| head): it has what it wanted
         _leave(1)
-    except MemoryError as error:
-        _fail("out of memory; try a smaller --batch-tokens or a smaller model", 1, error)
-    except Exception as error:
-        reason = " ".join(str(error).split()) or "no message"
-        _fail(
-            f"unexpected {type(error).__name__}: {reason[:300]} (run with canonbench --debug for the traceback)",
-            1,
-            error,
-        )
-    _leave(0)
+    except BaseException as error:
+        message, code = _explain(error)
+        if session.debug:
+            traceback.print_exception(error)
+        print(f"canonbench: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        _leave(code)
+    _leave(code if isinstance(code, int) else 0)
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """What to say about an error, and the exit code."""
+    match error:
+        case click.ClickException():
+            return _usage(error), error.exit_code
+        case CanonbenchError():
+            return str(error), error.exit_code
+        case KeyboardInterrupt() | click.exceptions.Abort():
+            return "interrupted; nothing computed is lost, the same command continues", 1
+        case MemoryError():
+            return "out of memory; try a smaller --batch-tokens or a smaller model", 1
+        case _:
+            reason = " ".join(str(error).split())[:300] or "no message"
+            return f"unexpected {type(error).__name__}: {reason} ({TRACEBACK})", 1
+
+
+def _usage(error: click.ClickException) -> str:
+    """Click's message, with where the bad value came from if not from the command line, and where help is."""
+    message = error.format_message()
+    context = getattr(error, "ctx", None)
+    parameter = getattr(error, "param", None)
+    if context is None:
+        return message
+    if parameter is not None and (origin := came_from(context, parameter)):
+        return f"{message.rstrip('.')} (given by {origin})"
+    return message if "id you mean" in message else f"{message.rstrip('.')}; see '{context.command_path} --help'"
 
 
 def _terminate(_signum: int, _frame: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _fail(message: str, code: int, error: BaseException) -> NoReturn:
-    if os.environ.get("CANONBENCH_DEBUG"):
-        raise error
-    print(f"canonbench: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    _leave(code)
-
-
 def _leave(code: int) -> NoReturn:
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:  # the reader went away (| head): what it wanted was written
+        if sys.stdout is not None:  # it is None where the caller closed it (>&-)
+            sys.stdout.flush()
+    except OSError:  # no reader, or a full disk: what is left in the buffer must not fail a second time at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

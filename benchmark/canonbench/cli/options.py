@@ -7,8 +7,29 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from canonbench.errors import CanonbenchError, unknown_name
+
+SUITE_HELP = "mini, published, or a folder with a suite.yaml. [default: published if at hand, else mini]"
+CONFIG = "config"
+
+
+class Verbs(click.Group):
+    """A group that suggests the verb that was meant."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """As click does, with the list of verbs and a "did you mean" for an unknown one."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            raise unknown_name("command", name, self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
+
+
+class WholeNumber(click.IntRange):
+    """A whole number; click's own name for the type, "integer range", says nothing in a message."""
+
+    name = "whole number"
 
 
 def option(flag: str, *more: str, **settings: Any) -> Callable[[Any], Any]:
@@ -21,7 +42,7 @@ def option(flag: str, *more: str, **settings: Any) -> Callable[[Any], Any]:
 def config_option() -> Callable[[Any], Any]:
     """``--config FILE.yaml``: option names and values; the command line and the environment win over it."""
     return click.option(
-        "--config",
+        f"--{CONFIG}",
         type=click.Path(path_type=Path, dir_okay=False),
         callback=_read_config,
         is_eager=True,
@@ -32,30 +53,62 @@ def config_option() -> Callable[[Any], Any]:
 
 
 def passed(ctx: click.Context) -> dict[str, Any]:
-    """The options that did not come from their defaults, as given."""
-    default = click.core.ParameterSource.DEFAULT
-    given = {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) not in (default, None)}
+    """The options that did not come from their defaults, by their long names, as given."""
+    given = {
+        name: ctx.params[parameter.name]
+        for name, parameter in _by_long_name(ctx.command).items()
+        if parameter.name in ctx.params
+        and ctx.get_parameter_source(parameter.name) not in (ParameterSource.DEFAULT, None)
+    }
     return {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+
+
+def token_budget(ctx: click.Context, parameter: click.Parameter, value: str) -> str | int:
+    """The callback of ``--batch-tokens``: ``auto``, or a positive number."""
+    if value == "auto":
+        return value
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"{value!r} is neither 'auto' nor a number of tokens >= 1", ctx, parameter)
+    return int(value)
+
+
+def came_from(ctx: click.Context, parameter: click.Parameter) -> str | None:
+    """The environment variable or the kind of file that set a parameter; None if the command line or nothing did."""
+    source = ctx.get_parameter_source(parameter.name) if parameter.name else None
+    if source is ParameterSource.ENVIRONMENT:
+        return str(parameter.envvar)
+    return f"the --{CONFIG} file" if source is ParameterSource.DEFAULT_MAP else None
+
+
+def _by_long_name(command: click.Command) -> dict[str, click.Parameter]:
+    """``batch-tokens`` for ``--batch-tokens``, whatever the Python name."""
+    return {max(parameter.opts, key=len).lstrip("-"): parameter for parameter in command.params}
 
 
 def _read_config(ctx: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
     if path is None:
         return
-    import yaml  # noqa: PLC0415
+    known = {name: parameter for name, parameter in _by_long_name(ctx.command).items() if name != CONFIG}
+    chosen: dict[str, Any] = {}
+    for key, value in _mapping(path).items():
+        name = str(key).replace("_", "-")
+        if name not in known:
+            raise unknown_name("option", str(key), known, where=f"in {path}")
+        if isinstance(value, dict):
+            raise CanonbenchError(f"{path}: {key!r} must be a single value or a list, not a mapping")
+        chosen[str(known[name].name)] = ",".join(map(str, value)) if isinstance(value, list) else value
+    ctx.default_map = {**(ctx.default_map or {}), **chosen}
+
+
+def _mapping(path: Path) -> dict[Any, Any]:
+    import yaml  # noqa: PLC0415  (not for --help)
 
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CanonbenchError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+        raise CanonbenchError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise CanonbenchError(f"{path}: must hold 'option: value' lines")
-    known = {name: parameter for parameter in ctx.command.params if (name := parameter.name) and name != "config"}
-    chosen = {}
-    for key, value in content.items():
-        name = str(key).replace("-", "_")
-        if name not in known:
-            raise unknown_name(f"option in {path}:", str(key), [each.replace("_", "-") for each in known])
-        chosen[name] = ",".join(map(str, value)) if isinstance(value, list) else value
-    ctx.default_map = {**(ctx.default_map or {}), **chosen}
+        raise CanonbenchError(f"{path}: must hold 'option: value' lines, such as 'task: country'")
+    return content

@@ -1,84 +1,102 @@
-"""A row as a table for people."""
+"""A row as tables for people, within 80 columns."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-
-from rich.console import Console
+from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
-from canonbench.leaderboard import Average, General, Row, TaskResult
-from canonbench.leaderboard.row_results import Change
+from canonbench.cli.output import rendered
+from canonbench.leaderboard import Average, Change, General, Row, TaskResult
+
+Result = TaskResult | Average
+Cells = dict[str, str]
+POINTS, NATS = "{:+.2f}", "{:+.4f}"
 
 
-def print_row(row: Row) -> None:
-    """Print the row to standard output: one line per task, the average, general loss and leagues."""
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120, highlight=False)
+def draw_row(row: Row) -> str:
+    """The row as text: success and hard negatives per task and on average, general loss, leagues."""
     against = f" against {row.base.name}" if row.base else ""
-    console.print(f"\n{row.model.name}{against}", style="bold", markup=False)
-    limited = f", first {row.limit} rows only" if row.limit else ""
+    limited = f", first {row.limit} rows of every file only" if row.limit else ""
     suite = f"suite {row.suite.name} {row.suite.version}, {row.split} split{limited}"
-    console.print(f"{suite}; protocol {row.protocol}; {row.dtype} on {row.device}\n", markup=False)
-    console.print(_table(row))
-    if row.general:
-        console.print(_general(row.general), markup=False)
-
-
-def _table(row: Row) -> Table:
-    fill = _columns_with_base if row.base else _columns_alone
-    table = Table(box=None, pad_edge=False, collapse_padding=True)
-    rows: dict[str, TaskResult | Average] = {**(row.tasks or {})}
+    parts: list[RenderableType] = [
+        Text(f"{row.model.name}{against}", style="bold"),
+        f"{suite}; protocol {row.protocol}; {row.dtype} on {row.device}",
+    ]
+    results: dict[str, Result] = {**(row.tasks or {})}
     if row.average:
-        rows["average" if row.average.complete else f"average of {row.average.n_tasks}"] = row.average
-    cells = {name: fill(result) for name, result in rows.items()}
-    table.add_column("task")
-    for header in next(iter(cells.values())):
-        table.add_column(header, justify="right")
-    for name, values in cells.items():
-        table.add_row(name, *values.values(), style="bold" if name.startswith("average") else None)
+        results["average" if row.average.complete else f"average of {row.average.n_tasks}"] = row.average
+    views = {"success, %": _success, "hard negatives, nats": _hard_negatives} if row.base else {"task": _alone}
+    for title, cells in views.items():
+        parts += ["", _table(title, {name: cells(result) for name, result in results.items()})]
+    general = _general(row.general) if row.general else ["no general text was scored: no loss ratio, no leagues"]
+    return rendered(*parts, "", *general)
+
+
+def _table(title: str, rows: dict[str, Cells]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(title, overflow="fold")
+    for header in next(iter(rows.values())):
+        table.add_column(header, justify="right", no_wrap=True)
+    for name, cells in rows.items():
+        table.add_row(name, *cells.values(), style="bold" if name.startswith("average") else None)
     return table
 
 
-def _columns_alone(result: TaskResult | Average) -> dict[str, str]:
+def _success(result: Result) -> Cells:
+    success = result.success
+    return {
+        "n": _count(result),
+        "base": f"{success.base:.2f}",
+        "edited": f"{success.edited:.2f}",
+        "Δ": POINTS.format(success.delta),
+        "[95 %]": _interval(success.ci, POINTS),
+        "clean rows Δ": _delta(result.clean, POINTS),
+    }
+
+
+def _hard_negatives(result: Result) -> Cells:
     hard = result.hard_negatives
     return {
-        "n": str(result.n) if isinstance(result, TaskResult) else "",
+        "n": _count(hard),
+        "base": f"{hard.base:.4f}" if hard else "-",
+        "edited": f"{hard.edited:.4f}" if hard else "-",
+        "Δ": _delta(hard, NATS),
+        "[95 %]": _interval(hard.ci, NATS) if hard else "",
+    }
+
+
+def _alone(result: Result) -> Cells:
+    hard = result.hard_negatives
+    return {
+        "n": _count(result),
         "success %": f"{result.success.edited:.2f}",
         "clean rows %": f"{result.clean.edited:.2f}" if result.clean else "-",
-        "hard negatives NLL": f"{hard.edited:.4f}" if hard else "-",
+        "hard negatives, nats": f"{hard.edited:.4f}" if hard else "-",
     }
 
 
-def _columns_with_base(result: TaskResult | Average) -> dict[str, str]:
-    hard = result.hard_negatives
-    return {
-        "n": str(result.n) if isinstance(result, TaskResult) else "",
-        "base %": f"{result.success.base:.2f}",
-        "edited %": f"{result.success.edited:.2f}",
-        "Δ points": f"{result.success.delta:+.2f}",
-        "[95 %]": _interval(result.success.ci, "{:+.2f}".format),
-        "clean Δ": _signed(result.clean, "{:+.2f}".format),
-        "hard negatives Δ": _signed(hard, "{:+.4f}".format),
-        "[95 %] ": _interval(hard.ci if hard else None, "{:+.4f}".format),
-    }
-
-
-def _general(general: General) -> str:
-    measured = f"\ngeneral loss on {general.name} ({general.n_chunks:,} chunks, {general.n_tokens:,} tokens): "
+def _general(general: General) -> list[str]:
+    title = f"general loss on {general.name}: {general.n_chunks:,} chunks, {general.n_tokens:,} tokens"
     if general.ratio is None:
-        return measured + f"{general.edited:.6f} nats per token; give --base to place it in a league"
-    interval = _interval(general.ratio_ci, "{:.6f}".format)
+        return [title, f"  nats per token  {general.edited:.6f} (--base places it in a league)"]
     leagues = ", ".join(f"{name} {verdict}" for name, verdict in general.leagues.items())
-    return (
-        f"{measured}{general.base:.6f} -> {general.edited:.6f} nats per token\n"
-        f"loss ratio {general.ratio:.7f} {interval}, noise floor {general.noise_floor:.1e}\nleagues: {leagues}"
-    )
+    return [
+        title,
+        f"  nats per token  {general.base:.6f} base, {general.edited:.6f} edited",
+        f"  loss ratio      {general.ratio:.7f} {_interval(general.ratio_ci, '{:.7f}')}",
+        f"  noise floor     {general.noise_floor:.1e}",
+        f"  leagues         {leagues}",
+    ]
 
 
-def _interval(interval: tuple[float, float] | None, show: Callable[[float], str]) -> str:
-    return f"[{show(interval[0])}, {show(interval[1])}]" if interval else ""
+def _count(part: object) -> str:
+    return str(getattr(part, "n", ""))
 
 
-def _signed(change: Change | None, show: Callable[[float], str]) -> str:
-    return show(change.delta) if change and change.delta is not None else "-"
+def _interval(interval: tuple[float, float] | None, number: str) -> str:
+    return f"[{number.format(interval[0])}, {number.format(interval[1])}]" if interval else ""
+
+
+def _delta(change: Change | None, number: str) -> str:
+    return number.format(change.delta) if change else "-"

@@ -1,0 +1,48 @@
+"""Standard output: what a verb has to say, as text, written at once."""
+
+from __future__ import annotations
+
+import sys
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from canonbench.errors import CanonbenchError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+WIDTH = 80
+"""Columns of a table that does not go to a terminal."""
+
+
+def emit(text: str, *, encoding: str | None = None) -> None:
+    """Write ``text``; characters that the encoding (by default the terminal's) lacks become question marks.
+
+    Raises:
+        BrokenPipeError: nobody reads any more.
+        CanonbenchError: it cannot be written (full disk).
+    """
+    if sys.stdout is None:  # closed by the caller (>&-)
+        return
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode(encoding or sys.stdout.encoding, errors="replace"))
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CanonbenchError(f"cannot write to standard output: {error.strerror}") from error
+
+
+def rendered(*parts: RenderableType) -> str:
+    """Tables as wide as the terminal (else ``WIDTH``), and lines of text, which are never broken."""
+    from rich.console import Console  # noqa: PLC0415  (not for --help)
+    from rich.table import Table  # noqa: PLC0415
+
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    text = StringIO()
+    width = None if is_terminal else WIDTH
+    console = Console(file=text, force_terminal=is_terminal, width=width, highlight=False, markup=False, emoji=False)
+    for part in parts:
+        console.print(part, soft_wrap=not isinstance(part, Table))
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
