@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Tiny models gain nothing from threads, and two workers with two threads each get in each other's way tenfold.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(autouse=True)
 def _own_cache_and_no_network(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
