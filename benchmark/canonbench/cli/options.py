@@ -88,9 +88,11 @@ def _by_long_name(command: click.Command) -> dict[str, click.Parameter]:
 def _read_config(ctx: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
     if path is None:
         return
+    from canonbench.yaml_file import read_mapping  # noqa: PLC0415  (yaml: not for --help)
+
     known = {name: parameter for name, parameter in _by_long_name(ctx.command).items() if name != CONFIG}
     chosen: dict[str, Any] = {}
-    for key, value in _mapping(path).items():
+    for key, value in read_mapping(path, "task: country").items():
         name = str(key).replace("_", "-")
         if name not in known:
             raise unknown_name("option", str(key), known, where=f"in {path}")
@@ -98,17 +100,3 @@ def _read_config(ctx: click.Context, _parameter: click.Parameter, path: Path | N
             raise CanonbenchError(f"{path}: {key!r} must be a single value or a list, not a mapping")
         chosen[str(known[name].name)] = ",".join(map(str, value)) if isinstance(value, list) else value
     ctx.default_map = {**(ctx.default_map or {}), **chosen}
-
-
-def _mapping(path: Path) -> dict[Any, Any]:
-    import yaml  # noqa: PLC0415  (not for --help)
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CanonbenchError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise CanonbenchError(f"{path}: must hold 'option: value' lines, such as 'task: country'")
-    return content

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from canonbench.errors import CanonbenchError, unknown_name
 from canonbench.scoring.protocol import PROTOCOLS, Protocol, protocol, protocol_from_mapping
 from canonbench.suite import General, Suite
 from canonbench.suite.load import default_name
 from canonbench.suite.suite import GeneralPart
+from canonbench.yaml_file import read_mapping
 
 SplitName = Literal["val", "test"]
 
@@ -69,14 +68,7 @@ def read_protocol(name: str) -> Protocol:
     path = Path(name)
     if name in PROTOCOLS or path.suffix not in (".yaml", ".yml"):
         return protocol(name)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CanonbenchError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise CanonbenchError(f"{path}: a protocol file holds 'key: value' lines (name, base, thresholds, ...)")
+    content = read_mapping(path, "name: my-thresholds")
     try:
         return protocol_from_mapping(content)
     except CanonbenchError as error:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from canonbench.errors import CanonbenchError, unknown_name
+from canonbench.errors import CanonbenchError, UsageError, unknown_name
 from canonbench.suite.tasks import TASKS
+from canonbench.yaml_file import read_mapping
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 SplitName = Literal["val", "test"]
 LOSSES: dict[str, int] = {"nll": 1, "likelihood": 1, "balance": 2, "preference": 2}
@@ -18,6 +21,14 @@ LOSSES: dict[str, int] = {"nll": 1, "likelihood": 1, "balance": 2, "preference":
 
 class _Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        for key in value if isinstance(value, dict) else ():
+            if key not in cls.model_fields:
+                raise ValueError(unknown_name("key", str(key), cls.model_fields))
+        return value
 
 
 class FileSpec(_Spec):
@@ -101,7 +112,7 @@ class SuiteSpec(_Spec):
             if task.val is None and task.test is None:
                 raise ValueError(f"task {name!r} has neither a val nor a test split")
             if task.loss is not None and task.loss not in LOSSES:
-                raise unknown_name("loss", task.loss, LOSSES, where=f"of task {name!r}")
+                raise ValueError(unknown_name("loss", task.loss, LOSSES, where=f"of task {name!r}"))
             for key in ("loss", "threshold"):
                 if name not in TASKS and getattr(task, key) is None:
                     raise ValueError(f"task {name!r} is not one of the six standard ones and needs a '{key}:'")
@@ -109,16 +120,29 @@ class SuiteSpec(_Spec):
 
 
 def read_spec(path: Path) -> SuiteSpec:
-    """Read a ``suite.yaml``; CanonbenchError in one line naming the file and the first problem."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CanonbenchError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    """Read a ``suite.yaml``.
+
+    Raises:
+        UsageError: an unknown key or loss.
+        CanonbenchError: whatever else is wrong, in one line that names the file and the first problem.
+    """
+    content = read_mapping(path, "name: my-suite")
     try:
         return SuiteSpec.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CanonbenchError(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
+        raise _in_words(path, error.errors()[0]) from error
+
+
+def _in_words(path: Path, problem: ErrorDetails) -> CanonbenchError:
+    """Pydantic's first finding, for someone who writes a ``suite.yaml``."""
+    places = [str(part) for part in problem["loc"]]
+    kind = CanonbenchError
+    if problem["type"] == "missing":
+        message = f"{places.pop()!r} is missing"
+    elif problem["type"] == "value_error":  # raised by a validator above
+        (cause,) = problem["ctx"]["error"].args
+        kind, message = UsageError if isinstance(cause, UsageError) else CanonbenchError, str(cause)
+    else:
+        message = problem["msg"]
+    where = f"{'.'.join(places)}: " if places else ""
+    return kind(f"{path}: {where}{message}")
