@@ -16,7 +16,7 @@ def data() -> None:
     """Fetch the published suite; check any suite."""
 
 
-@data.command()
+@data.command(short_help="Download the published data set, or import a copy.")
 @click.argument("name", metavar="published")
 @option(
     "--from",
@@ -41,7 +41,7 @@ def fetch(name: str, source: Path | None, without_openwebtext_500: bool, quiet: 
     )
 
 
-@data.command()
+@data.command(short_help="Verify a suite's data.")
 @click.argument("suite", default="mini")
 @option("--all", "show_all", is_flag=True, help="List warnings and notes one by one too.")
 @click.pass_context

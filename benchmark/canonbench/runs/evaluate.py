@@ -118,10 +118,7 @@ def evaluate(
     questions = [question(asked.suite, name, split, asked.protocol, limit) for name in asked.tasks]
     with ExitStack() as stack:
         scored = _Evaluation(asked, questions, progress, batch_tokens, passed or {})
-        row = scored.run(*openers_, run=run, stack=stack)
-    if output is not None:
-        row.write(output)
-    return row
+        return scored.run(*openers_, run=run, output=output, stack=stack)
 
 
 @dataclass(frozen=True)
@@ -132,7 +129,15 @@ class _Evaluation:
     batch_tokens: int | None
     passed: Mapping[str, Any]
 
-    def run(self, edited: Opener, base: Opener | None, *, run: str | Path | None, stack: ExitStack) -> Row:
+    def run(
+        self,
+        edited: Opener,
+        base: Opener | None,
+        *,
+        run: str | Path | None,
+        output: str | Path | None,
+        stack: ExitStack,
+    ) -> Row:
         """Look at both models, then score the base (or find its scores), then the edited one."""
         seen = self.look(edited)
         before = None
@@ -148,9 +153,14 @@ class _Evaluation:
         if run is not None:
             self.progress.say(f"run folder: {folder.path}")
         if folder.claim(identity, {"passed": dict(self.passed)}) and folder.row_path.is_file():
+            row = folder.row()
             self.progress.say("already complete: nothing is scored again")
-            return folder.row()
-        return self.score(edited, seen, before, folder)
+        else:
+            row = self.score(edited, seen, before, folder)
+        if output is not None:
+            with _kept(folder.row_path if run is not None else None):
+                row.write(output)
+        return row
 
     def look(self, opener: Opener) -> Seen:
         """Load a model, take its fingerprint, tokenise all that it will be asked and see that it fits."""
@@ -268,6 +278,15 @@ def _about(loaded: LoadedModel) -> Iterator[None]:
         yield
     except CanonbenchError as error:
         raise type(error)(f"{error} (model {loaded.source.name})") from error
+
+
+@contextmanager
+def _kept(row: Path | None) -> Iterator[None]:
+    """Let the failure to write a second copy of the row say where the first is."""
+    try:
+        yield
+    except CanonbenchError as error:
+        raise CanonbenchError(f"{error}; the row is in {row}" if row else str(error)) from error
 
 
 def _noise_unit(units: list[Unit]) -> list[Unit]:

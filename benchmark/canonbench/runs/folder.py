@@ -107,10 +107,10 @@ class RunFolder:
             found = dict(yaml.safe_load(path.read_text(encoding="utf-8"))[IDENTITY])
         except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError) as error:
             raise CanonbenchError(f"{path} is damaged; delete the folder or give another --run") from error
-        for key in sorted(identity.keys() | found.keys()):
+        for key in {**identity, **found}:
             if identity.get(key) != found.get(key):
                 raise CanonbenchError(
-                    f"{self.path} holds another run: its {key} is {found.get(key)!r}, not {identity.get(key)!r}; "
+                    f"{self.path} holds another run ({key}: {found.get(key)!r} there, {identity.get(key)!r} here); "
                     "give another --run, or delete the folder"
                 )
         return True

@@ -49,7 +49,7 @@ def openers(model: ModelLike, base: ModelLike | None, tokenizer: Any, how: Loadi
             raise UsageError("a model in memory needs its tokenizer: evaluate(model, tokenizer=tokenizer, ...)")
     named_base = base if isinstance(base, str | Path) else None
     if base is None and isinstance(model, str | Path):
-        base = base_name(model)
+        base = base_name(model, how)
     edited = Opener(model, tokenizer, how, base=named_base)
     return edited, None if base is None else Opener(base, tokenizer, how)
 
