@@ -31,7 +31,11 @@ def fetch(identifier: str, revision: str | None, *, trust: Trust, say: Callable[
     wanted = f"{identifier}@{revision}" if revision else identifier
     if is_offline() and (folder := _cached(identifier, revision)) is not None:
         return folder
-    require_network(f"model {wanted} from the Hugging Face hub", say, instead="give a local folder")
+    require_network(
+        f"model {wanted} from the Hugging Face hub",
+        say,
+        instead=f"give a local folder (there is none at {identifier!r})",
+    )
     try:
         listing = _listing(identifier, revision)
         files.require_weights(listing, wanted, allow_pickle=trust.pickle)
