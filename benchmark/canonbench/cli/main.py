@@ -51,6 +51,7 @@ for verb in (evaluate, tasks, data):
 def main() -> NoReturn:
     """Run the command line; exit code 0, 1 (failure or interrupted) or 2 (usage)."""
     signal.signal(signal.SIGTERM, _terminate)
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' own bars (GGUF unpacking) would run into ours
     session = Session()
     try:
         # click hands the code of an Exit back instead of raising it
