@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from canonbench.errors import CanonbenchError
 from canonbench.models import files
 from canonbench.models.checkpoint import Trust
 from canonbench.models.trouble import one_line
+
+Merging = Literal["changes", "changes nothing", "impossible"]
 
 
 def base_of(folder: Path) -> str:
@@ -30,10 +32,10 @@ def base_of(folder: Path) -> str:
 
 
 def apply_adapter(base: Any, folder: Path, *, trust: Trust) -> Any:
-    """``base`` with the adapter on it: merged into the weights in float32 or better, wrapped otherwise.
+    """``base`` with the adapter on it: merged into the weights where that is possible and loses nothing, else wrapped.
 
-    Merging rounds the sum to the weights' dtype, which in bfloat16 would lose part of the edit. ``base`` is changed
-    in place.
+    Merging rounds the sum to the weights' dtype, which in bfloat16 or float16 would lose part of the edit. ``base`` is
+    changed in place.
 
     Raises:
         CanonbenchError: the adapter's weights are missing, corrupt or a pickle, do not fit the base, or change nothing.
@@ -44,44 +46,46 @@ def apply_adapter(base: Any, folder: Path, *, trust: Trust) -> Any:
     files.require_weights(files.names(folder), str(folder), allow_pickle=trust.pickle)
     with one_line(f"the adapter {folder}"):
         model = _wrap(base, folder)
-        if changes_nothing(model):
+        merging = try_merging(model)
+        if merging == "changes nothing":
             raise CanonbenchError(f"the adapter {folder} changes nothing: every weight it touches stays as it is")
-        exact = base.dtype in (torch.float32, torch.float64)
-        if exact and not _is_prompt(model) and hasattr(model, "merge_and_unload"):
+        if merging == "changes" and base.dtype in (torch.float32, torch.float64):
             model = model.merge_and_unload()
     return model.eval()
 
 
-def changes_nothing(model: Any) -> bool:
-    """Whether merging the adapter would leave every weight as it is (its last factor is still zero, for instance).
-
-    Only told for adapters that wrap layers and can be merged; of the others, this is False.
-    """
+def try_merging(model: Any) -> Merging:
+    """What merging the adapter would do to the weights, tried on copies of the layers until one changes."""
     from peft.tuners.tuners_utils import BaseTunerLayer  # noqa: PLC0415
     from peft.utils import ModulesToSaveWrapper  # noqa: PLC0415
 
-    if _is_prompt(model) or getattr(model.active_peft_config, "bias", "none") != "none":
-        return False
-    for module in model.modules():
-        if isinstance(module, ModulesToSaveWrapper):
-            return False
-        if isinstance(module, BaseTunerLayer) and _merging_changes(module):
-            return False
-    return True
+    modules = list(model.modules())
+    layers = [module for module in modules if isinstance(module, BaseTunerLayer)]
+    config = model.active_peft_config
+    if config.is_prompt_learning or not layers:
+        return "impossible"
+    for layer in layers:
+        outcome = _try_layer(layer)
+        if outcome != "changes nothing":
+            return outcome
+    brings_weights = getattr(config, "bias", "none") != "none" or any(
+        isinstance(module, ModulesToSaveWrapper) for module in modules
+    )
+    return "changes" if brings_weights else "changes nothing"
 
 
-def _merging_changes(layer: Any) -> bool:
+def _try_layer(layer: Any) -> Merging:
     import torch  # noqa: PLC0415
 
     trial = copy.deepcopy(layer).float()  # one layer at a time, so that the model is never held twice
     before = copy.deepcopy(trial.get_base_layer().state_dict())
-    trial.merge()
+    try:
+        trial.merge()
+    except Exception:  # each kind of adapter says in its own way that it cannot be merged
+        return "impossible"
     after = trial.get_base_layer().state_dict()
-    return any(not torch.equal(before[name], after[name]) for name in before)
-
-
-def _is_prompt(model: Any) -> bool:
-    return bool(model.active_peft_config.is_prompt_learning)
+    same = all(torch.equal(before[name], after[name]) for name in before)
+    return "changes nothing" if same else "changes"
 
 
 def _check_config(folder: Path) -> None:

@@ -53,7 +53,7 @@ def vocabulary_size(model: Any) -> int:
 
 
 @torch.inference_mode()
-def require_causal(model: Any) -> None:
+def require_causal(model: Any, name: str) -> None:
     """CanonbenchError if what comes later in a sequence moves earlier logits, as in a masked language model.
 
     Such a model sees the continuation that it is to predict, and its likelihoods would mean nothing.
@@ -66,5 +66,5 @@ def require_causal(model: Any) -> None:
     first, second = logits[:, -8:-4]
     if (first - second).abs().max() > 0.05 * first.std():  # rounding stays below, even in bfloat16
         raise CanonbenchError(
-            f"{type(model).__name__} sees the tokens that it is to predict: not a causal language model"
+            f"{name}: {type(model).__name__} sees the tokens that it is to predict; it is not a causal language model"
         )

@@ -15,6 +15,7 @@ from canonbench.models.demo import demo_path
 from canonbench.models.device import choose_device, choose_dtype, named_dtype
 from canonbench.models.face import require_causal
 from canonbench.models.source import Source, parse_source
+from canonbench.models.trouble import one_line
 from canonbench.offline import cache_dir
 
 if TYPE_CHECKING:
@@ -64,13 +65,13 @@ def load_model(name: str | Path, how: Loading, *, base: str | Path | None = None
         CanonbenchError: the files are missing, corrupt, unsafe or do not fit together, or the network is needed and
             forbidden.
     """
-    choose_device(how.device)  # before anything is fetched
-    dtype = named_dtype(how.dtype)
+    choose_device(how.device)  # a misspelled device or dtype is told before anything is fetched
+    named_dtype(how.dtype)
     source, path = _locate(parse_source(name), how)
     if _is_adapter(path):
         return _load_adapter(source, path, how, base)
-    model = place(load_checkpoint(path, dtype=dtype or "auto", trust=how.trust), how)
-    require_causal(model)
+    model = place(_load_whole(path, how), how)
+    _try_out(model, source)
     return LoadedModel(model, load_tokenizer(path, trust=how.trust), source)
 
 
@@ -88,15 +89,31 @@ def base_name(name: str | Path, how: Loading | None = None) -> str | None:
 
 def in_memory(model: Any, tokenizer: Any, name: str) -> LoadedModel:
     """A model that the caller already holds; it is scored where and as it is, in evaluation mode."""
-    require_causal(model.eval())
-    return LoadedModel(model, tokenizer, Source("memory", name))
+    source = Source("memory", name)
+    _try_out(model.eval(), source)
+    return LoadedModel(model, tokenizer, source)
 
 
 def place(model: Any, how: Loading) -> Any:
-    """Move a model to the run's device and dtype."""
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    dtype = choose_dtype(how.dtype, checkpoint=model.dtype, n_parameters=n_parameters)
-    return model.to(device=choose_device(how.device), dtype=dtype)
+    """Move a model to the run's device."""
+    return model.to(choose_device(how.device))
+
+
+def _load_whole(path: Path, how: Loading) -> Any:
+    """The model of a folder or GGUF file in the run's dtype.
+
+    Another dtype than the checkpoint's means reading it again. Casting the model instead would also round the tables
+    that it computes when it is made, such as rotary frequencies, and move logits by up to 2e-2 in bfloat16.
+    """
+    model = load_checkpoint(path, dtype=named_dtype(how.dtype) or "auto", trust=how.trust)
+    dtype = choose_dtype(how.dtype, checkpoint=model.dtype, n_parameters=model.num_parameters())
+    return model if model.dtype == dtype else load_checkpoint(path, dtype=dtype, trust=how.trust)
+
+
+def _try_out(model: Any, source: Source) -> None:
+    """CanonbenchError if the model cannot run on token ids alone, or is no causal language model."""
+    with one_line(f"model {source.name}"):
+        require_causal(model, source.name)
 
 
 def _locate(source: Source, how: Loading) -> tuple[Source, Path]:
@@ -122,5 +139,6 @@ def _load_adapter(source: Source, path: Path, how: Loading, base: str | Path | N
         )
     loaded = load_model(base, how)
     model = apply_adapter(loaded.model, path, trust=how.trust)
+    _try_out(model, source)
     tokenizer = load_tokenizer(path, trust=how.trust) if files.has_tokenizer(path) else loaded.tokenizer
     return LoadedModel(model, tokenizer, source)

@@ -39,7 +39,7 @@ def parse_source(name: str | Path) -> Source:
     if text == "demo":
         return Source("demo", text)
     path = Path(name).expanduser()
-    if path.is_dir():
+    if text and path.is_dir():  # Path("") is the working folder
         if (path / ADAPTER_CONFIG).is_file():
             return Source("peft", text, path)
         if (path / CONFIG).is_file():
