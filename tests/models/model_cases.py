@@ -52,15 +52,14 @@ def save_adapter(
     effect: float = 0.1,
 ) -> torch.Tensor:
     """Save an adapter of ``tiny_model(architecture, seed=seed)`` that names ``base``; returns the unmerged logits."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.simplefilter("ignore")  # peft's doubts about tied weights are no matter here
+        torch.manual_seed(1)
         model = peft.get_peft_model(tiny_model(architecture, seed=seed), config)
         model.peft_config["default"].base_model_name_or_path = str(base)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(1)
-            for parameter in model.parameters():
-                if parameter.requires_grad:
-                    parameter.data += effect * torch.randn_like(parameter)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data += effect * torch.randn_like(parameter)
         model.save_pretrained(folder)
     return logits(model.eval())
 
