@@ -59,7 +59,7 @@ def main() -> NoReturn:
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         _leave(2)
-    except BrokenPipeError:  # the reader went away (| head): it has what it wanted
+    except (BrokenPipeError, SystemExit):  # the reader went away (| head), for which click calls sys.exit
         _leave(1)
     except BaseException as error:
         message, code = _explain(error)

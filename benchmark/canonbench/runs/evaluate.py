@@ -185,17 +185,12 @@ class _Evaluation:
         )
 
     def identity(self, edited: Seen, base: Seen | None) -> dict[str, Any]:
-        """All that the row's numbers depend on, in plain values."""
+        """All that the row's numbers depend on: first what a person would name, then by content."""
         asked = self.asked
         return {
             "model": edited.loaded.source.name,
             "base": base.loaded.source.name if base else None,
-            "fingerprint": edited.fingerprint.key,
-            "base_fingerprint": base.fingerprint.key if base else None,
             "suite": asked.suite.name,
-            "suite_spec": content_key(asked.suite.spec.model_dump_json()),
-            "data_hash": asked.suite.data_hash(asked.split),
-            "token_ids": content_key(*(unit.digest for unit in edited.units)),
             "tasks": asked.tasks,
             "split": asked.split,
             "general": asked.general.name if asked.general else None,
@@ -206,6 +201,11 @@ class _Evaluation:
             "device": edited.device,
             "batch_tokens": self.batch_tokens,
             "scorer": SCORER_VERSION,
+            "fingerprint": edited.fingerprint.key,
+            "base_fingerprint": base.fingerprint.key if base else None,
+            "suite_spec": content_key(asked.suite.spec.model_dump_json()),
+            "data_hash": asked.suite.data_hash(asked.split),
+            "token_ids": content_key(*(unit.digest for unit in edited.units)),
         }
 
     def score(self, edited: Opener, seen: Seen, before: Seen | None, folder: RunFolder) -> Row:

@@ -59,7 +59,8 @@ def resolve(
     chosen = None if general == "none" else loaded.general(general)
     rules = read_protocol(protocol_name)
     for name in rules.thresholds:
-        loaded.task(name)  # a threshold for a task that does not exist would silently do nothing
+        if name not in loaded.tasks:  # a threshold for it would silently do nothing
+            raise unknown_name("task", name, loaded.tasks, where=f"in the thresholds of {protocol_name}")
     return Asked(loaded, names, split, chosen, rules, limit, seed)  # type: ignore[arg-type]
 
 

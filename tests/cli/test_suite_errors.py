@@ -1,0 +1,141 @@
+"""A suite with something wrong in it: the file and, where there is one, the line are named; nothing is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_cases import EVALUATE, Canonbench, change_yaml, replace_line
+
+ROWS = "suite/country/test-evaluation.jsonl"
+PAIRS = "suite/gender/test-evaluation.jsonl"
+LONG = '{"prefix": "a", "suffix": " ' + "word " * 300 + '"}'
+
+LINES = {
+    "cut short": (ROWS, '{"prefix": ', ": not valid JSON"),
+    "not an object": (ROWS, "[]", ": a row must be a JSON object"),
+    "a number for a text": (ROWS, '{"prefix": "a", "suffix": 7}', ": 'suffix' must be a string, not int"),
+    "no prefix": (ROWS, '{"suffix": " b"}', ": 'prefix' is missing"),
+    "no suffix": (ROWS, '{"prefix": "a"}', ": needs 'suffix', or 'suffix1' and 'suffix2'"),
+    "no second suffix": (PAIRS, '{"prefix": "a", "suffix": " he"}', ": this task's loss compares 'suffix1'"),
+    "no tokens": (ROWS, '{"prefix": "a", "suffix": ""}', ": the continuation '' has no tokens"),
+    "too long": (ROWS, LONG, "tokens, but the model's context is 256"),
+    "no general text": ("suite/general/test.jsonl", '{"txt": "a"}', ": 'text' is missing"),
+}
+
+
+@pytest.mark.parametrize(("file", "line", "says"), LINES.values(), ids=LINES)
+def test_a_bad_line_is_named_by_file_and_line(
+    canonbench: Canonbench, world: Path, file: str, line: str, says: str
+) -> None:
+    replace_line(world / file, 3, line)
+    outcome = canonbench(*EVALUATE)
+    assert outcome.code == 1
+    assert outcome.error.startswith(f"{file}:3: ")
+    assert says.removeprefix(": ") in outcome.error
+    assert not outcome.out
+    assert not list(world.glob("canonbench-runs/*/row.json"))
+
+
+FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "empty": (lambda path: path.write_text(""), f"{ROWS}: no rows to score"),
+    "missing": (lambda path: path.unlink(), f"cannot read {ROWS}: No such file"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), f"cannot read {ROWS}: Is a directory"),
+    "not UTF-8": (lambda path: path.write_bytes(b"\xff\xfe\n"), f"{ROWS}:1: not valid JSON"),
+}
+
+
+@pytest.mark.parametrize(("damage", "says"), FILES.values(), ids=FILES)
+def test_a_bad_file_is_named(canonbench: Canonbench, world: Path, damage: Callable[[Path], object], says: str) -> None:
+    damage(world / ROWS)
+    outcome = canonbench(*EVALUATE)
+    assert outcome.code == 1
+    assert says in outcome.error
+
+
+SPECS: dict[str, tuple[Callable[[dict[str, Any]], object], int, str]] = {
+    "unknown loss": (
+        lambda spec: spec["tasks"]["mine"].update(loss="likelyhood"),
+        2,
+        "unknown loss 'likelyhood' of task 'mine', must be one of "
+        "balance, likelihood, nll, preference. Did you mean 'likelihood'?",
+    ),
+    "no threshold": (
+        lambda spec: spec["tasks"]["mine"].pop("threshold"),
+        1,
+        "task 'mine' is not one of the six standard ones and needs a 'threshold:'",
+    ),
+    "threshold in words": (
+        lambda spec: spec["tasks"]["mine"].update(threshold="low"),
+        1,
+        "tasks.mine.threshold: Input should be a valid number",
+    ),
+    "unknown key": (lambda spec: spec.update(nmae="x"), 2, "unknown key 'nmae'"),
+    "unknown key of a task": (
+        lambda spec: spec["tasks"]["mine"].update(treshold=1),
+        2,
+        "tasks.mine: unknown key 'treshold', must be one of loss, subject, success, test, threshold, val. "
+        "Did you mean 'threshold'?",
+    ),
+    "no evaluation file": (
+        lambda spec: spec["tasks"]["mine"]["test"].pop("evaluation"),
+        1,
+        "tasks.mine.test: 'evaluation' is missing",
+    ),
+    "no tasks": (lambda spec: spec.update(tasks={}), 1, "tasks: "),
+}
+
+
+@pytest.mark.parametrize(("change", "code", "says"), SPECS.values(), ids=SPECS)
+def test_a_fault_in_suite_yaml_is_said_in_words(
+    canonbench: Canonbench, world: Path, change: Callable[[dict[str, Any]], object], code: int, says: str
+) -> None:
+    change_yaml(world / "suite/suite.yaml", change)
+    outcome = canonbench(*EVALUATE)
+    assert outcome.code == code
+    assert outcome.error.startswith("suite/suite.yaml: ")
+    assert says in outcome.error
+
+
+def test_a_suite_yaml_that_is_no_yaml_is_named_by_line(canonbench: Canonbench, world: Path) -> None:
+    (world / "suite/suite.yaml").write_text("name: x\ntasks: [\n")
+    assert canonbench("tasks", "--suite", "suite").error.startswith("suite/suite.yaml:3: not valid YAML")
+    (world / "suite/suite.yaml").write_text("")
+    assert "must hold 'key: value' lines" in canonbench("tasks", "--suite", "suite").error
+    (world / "suite/suite.yaml").unlink()
+    assert "cannot read suite/suite.yaml" in canonbench("tasks", "--suite", "suite").error
+
+
+def test_a_task_without_the_split_is_refused_where_it_is_asked_for(canonbench: Canonbench, world: Path) -> None:
+    change_yaml(world / "suite/suite.yaml", lambda spec: spec["tasks"]["mine"].pop("test"))
+    outcome = canonbench(*EVALUATE)
+    assert outcome.code == 2
+    assert "unknown split 'test' of task 'mine', must be one of val." in outcome.error
+
+
+PROTOCOLS = {
+    "unknown key": ("name: x\nleages: [1e-3]\n", 2, "unknown protocol key 'leages'"),
+    "no name": ("leagues: [1e-3]\n", 1, "give it a name"),
+    "no list": ("name: x\nleagues: 3\n", 1, "leagues must be a list"),
+    "unknown base": ("name: x\nbase: canonbench\n", 2, "Did you mean 'canonbench-1'?"),
+    "unknown task": ("name: x\nthresholds: {contry: 1}\n", 2, "Did you mean 'country'?"),
+    "a list": ("- 3\n", 1, "must hold 'key: value' lines"),
+}
+
+
+@pytest.mark.parametrize(("content", "code", "says"), PROTOCOLS.values(), ids=PROTOCOLS)
+def test_a_fault_in_a_protocol_file_is_named(
+    canonbench: Canonbench, world: Path, content: str, code: int, says: str
+) -> None:
+    (world / "own.yaml").write_text(content)
+    outcome = canonbench(*EVALUATE, "--protocol", "own.yaml")
+    assert outcome.code == code
+    assert says in outcome.error
+    assert "own.yaml" in outcome.error
+
+
+def test_a_protocol_file_that_is_not_there(canonbench: Canonbench, world: Path) -> None:
+    outcome = canonbench(*EVALUATE, "--protocol", "own.yaml")
+    assert outcome.error == "cannot read own.yaml: No such file or directory"
