@@ -11,20 +11,21 @@ from canonbench.leaderboard import Average, Change, General, Row, TaskResult
 
 Result = TaskResult | Average
 Cells = dict[str, str]
-POINTS, NATS = "{:+.2f}", "{:+.4f}"
+POINTS, NATS = "{:+z.2f}", "{:+z.4f}"  # z: no "-0.00"
 
 
 def draw_row(row: Row) -> str:
     """The row as text: success and hard negatives per task and on average, general loss, leagues."""
     against = f" against {row.base.name}" if row.base else ""
     limited = f", first {row.limit} rows of every file only" if row.limit else ""
-    suite = f"suite {row.suite.name} {row.suite.version}, {row.split} split{limited}"
+    scored = f"suite {row.suite.name} {row.suite.version}, {row.split} split{limited}"
     parts: list[RenderableType] = [
         Text(f"{row.model.name}{against}", style="bold"),
-        f"{suite}; protocol {row.protocol}; {row.dtype} on {row.device}",
+        scored,
+        f"protocol {row.protocol}; {row.dtype} on {row.device}",
     ]
     results: dict[str, Result] = {**(row.tasks or {})}
-    if row.average:
+    if row.average and row.average.n_tasks > 1:
         results["average" if row.average.complete else f"average of {row.average.n_tasks}"] = row.average
     views = {"success, %": _success, "hard negatives, nats": _hard_negatives} if row.base else {"task": _alone}
     for title, cells in views.items():

@@ -1,0 +1,92 @@
+"""``canonbench data``, and which suite is used where none is named."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_cases import EVALUATE, Canonbench, replace_line
+
+from canonbench.suite import paths
+
+
+def test_the_embedded_suite_has_no_errors(canonbench: Canonbench) -> None:
+    outcome = canonbench("data", "check")
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[-1].startswith("suite mini: 0 errors")
+
+
+def test_the_exit_code_of_a_check_is_1_when_there_is_an_error(canonbench: Canonbench, tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    shutil.copytree(paths.data_root() / "mini", folder)
+    assert canonbench("data", "check", folder).code == 0
+    file = folder / "gender/test-evaluation.jsonl"
+    replace_line(file, 2, '{"prefix": "The nurse said that", "suffix1": " he"}')
+    outcome = canonbench("data", "check", folder)
+    assert outcome.code == 1
+    assert outcome.err == ""
+    assert any(line.startswith(f"error: {file}:2: ") for line in outcome.out.splitlines())
+    assert outcome.out.splitlines()[-1].startswith(f"suite {folder}: 1 error, ")
+
+
+def test_warnings_are_counted_and_listed_on_request(canonbench: Canonbench, world: Path) -> None:
+    short, whole = canonbench("data", "check", "suite"), canonbench("data", "check", "suite", "--all")
+    assert (short.code, whole.code) == (1, 1)
+    assert "(--all lists them)" in short.out
+    assert "(--all lists them)" not in whole.out
+    assert not any(line.startswith(("warning", "note")) for line in short.out.splitlines())
+    assert any(line.startswith("warning: suite/") for line in whole.out.splitlines())
+
+
+def test_fetching_is_refused_offline_and_says_what_to_do_instead(canonbench: Canonbench) -> None:
+    outcome = canonbench("data", "fetch", "published")
+    assert outcome.code == 1
+    assert "CANONBENCH_OFFLINE=1 forbids it" in outcome.error
+    assert "--from DIR" in outcome.error
+
+
+def test_importing_from_nowhere_or_from_something_else_is_refused(canonbench: Canonbench, world: Path) -> None:
+    assert "nowhere is not a folder" in canonbench("data", "fetch", "published", "--from", "nowhere").error
+    outcome = canonbench("data", "fetch", "published", "--from", "suite")
+    assert outcome.code == 1
+    assert "suite lacks" in outcome.error
+
+
+def test_without_the_published_data_mini_is_the_default_and_a_note_says_so(
+    canonbench: Canonbench, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CANONBENCH_PUBLISHED_DIR", raising=False)
+    outcome = canonbench("evaluate", "--model", "base", "--task", "country", "--limit", "1", "--general", "none")
+    assert outcome.code == 0, outcome.err
+    note = outcome.err.splitlines()[0]
+    assert note.startswith("suite mini (the published one is not at hand; 'canonbench data fetch published' brings it)")
+    assert "is not at hand" not in canonbench(*EVALUATE, "--suite", "mini", "--task", "gender", "--limit", "1").err
+
+
+def test_the_published_suite_by_name_says_how_to_get_it(
+    canonbench: Canonbench, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CANONBENCH_PUBLISHED_DIR", raising=False)
+    outcome = canonbench(*EVALUATE, "--suite", "published")
+    assert outcome.code == 1
+    assert "run 'canonbench data fetch published'" in outcome.error
+    monkeypatch.setenv("CANONBENCH_PUBLISHED_DIR", str(world))
+    assert "holds no data/ folder" in canonbench(*EVALUATE, "--suite", "published").error
+
+
+def test_a_copy_named_by_the_environment_is_the_default(canonbench: Canonbench, world: Path, published: Path) -> None:
+    outcome = canonbench("evaluate", "--model", "base", "--task", "verb", "--limit", "1", "--general", "none")
+    assert outcome.err.startswith("suite published, test split, verb; no general text, only the first 1 rows")
+
+
+def test_an_imported_copy_is_the_default_from_then_on(
+    canonbench: Canonbench, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CANONBENCH_PUBLISHED_DIR")
+    assert canonbench("tasks").out.startswith("suite mini")
+    assert canonbench("data", "fetch", "published", "--from", published, "--quiet").err == ""
+    assert canonbench("tasks").out.startswith("suite published")
+    again = canonbench("data", "fetch", "published", "--from", published)
+    assert again.code == 0
+    assert "verified" in again.err
