@@ -1,0 +1,63 @@
+"""What holds for every kind of model; each kind has its own tests beside this file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from model_cases import logits
+
+from canonbench.errors import UsageError
+from canonbench.models.load import Loading, in_memory, load_model, place
+from canonbench.models.source import Source
+from tiny_models import ARCHITECTURES, TOKENIZERS, save_tiny, tiny_model, tiny_tokenizer
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_architecture_loads_ready_to_be_scored(architecture: str, tmp_path: Path) -> None:
+    loaded = load_model(save_tiny(tmp_path, architecture), Loading())
+    assert not loaded.model.training
+    assert (loaded.dtype, loaded.device) == ("float32", torch.device("cpu"))
+    assert torch.equal(logits(loaded.model), logits(tiny_model(architecture)))
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+def test_every_tokenizer_comes_back_as_it_was_saved(kind: str, tmp_path: Path) -> None:
+    loaded = load_model(save_tiny(tmp_path, "gpt2", tokenizer=kind), Loading())
+    for text in ("The capital of France", " a", "It's  1234.\n"):
+        for special in (True, False):
+            saved = tiny_tokenizer(kind)(text, add_special_tokens=special).input_ids
+            assert loaded.tokenizer(text, add_special_tokens=special).input_ids == saved
+
+
+def test_a_model_in_memory_is_taken_where_and_as_it_is_but_evaluated() -> None:
+    model = tiny_model("gpt2").to(torch.float64).train()
+    loaded = in_memory(model, tiny_tokenizer(), "mine")
+    assert loaded.model is model
+    assert not model.training
+    assert (loaded.dtype, loaded.source) == ("float64", Source("memory", "mine"))
+
+
+def test_a_misspelled_device_or_dtype_is_told_before_anything_is_read_or_fetched() -> None:
+    with pytest.raises(UsageError, match="device 'gpu'"):
+        load_model("a/b", Loading(device="gpu"))
+    with pytest.raises(UsageError, match="unknown dtype 'float23'"):
+        load_model("a/b", Loading(dtype="float23"))
+
+
+def test_placing_a_model_leaves_its_dtype_alone() -> None:
+    assert place(tiny_model("llama").to(torch.bfloat16), Loading(device="cpu", dtype="float32")).dtype == torch.bfloat16
+
+
+def test_naming_and_fetching_need_no_heavy_library() -> None:
+    """The CLI tells a misspelled model at once."""
+    program = (
+        "import sys; import canonbench.models.source, canonbench.models.hub, canonbench.models.demo\n"
+        "import canonbench.models.adapter, canonbench.models.device, canonbench.models.fingerprint\n"
+        "print(sorted({'torch', 'transformers', 'peft', 'huggingface_hub'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
