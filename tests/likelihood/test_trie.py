@@ -101,19 +101,30 @@ def test_what_predicts_a_scored_token_is_the_request_up_to_there(
         rows, width = pack.ids.shape
         assert rows == 1 or rows * width <= budget
         assert len(set(pack.rows.tolist())) == len(pack.rows)
-        visible = pack.mask() if kind == "tree" else np.tile(np.tril(np.ones((width, width), bool)), (rows, 1, 1))
+        visible = (
+            pack.mask() if pack.ends is not None else np.tile(np.tril(np.ones((width, width), bool)), (rows, 1, 1))
+        )
         place = dict.fromkeys(pack.requests, 0)
         for request, row, target in zip(pack.request.tolist(), pack.row, pack.target.tolist(), strict=True):
             ids, start = requests[request]
             number, position = divmod(int(pack.rows[row]), width)
             context = pack.ids[number, visible[number, position]]
             assert tuple(context.tolist()) == ids[: start + place[request]]
-            if pack.depths is not None:
+            if pack.depths is None:
+                assert position == len(context) - 1
+            else:
                 assert pack.depths[number, position] == len(context) - 1
             assert target == ids[start + place[request]]
             seen.append((request, start + place[request]))
             place[request] += 1
     assert sorted(seen) == [(i, p) for i, r in enumerate(requests) for p in range(r.start, len(r.ids))]
+
+
+def test_rows_without_branches_need_no_mask() -> None:
+    requests = [Request((first, 2, 3, 4, 5, 6), 1) for first in range(4)]
+    (pack,) = plan_packs(requests, 20, Layout("tree", 5, 1e-3))
+    assert pack.ids.shape == (4, 5)
+    assert pack.depths is pack.ends is None
 
 
 @given(sequences=sequences_with_shared_prefixes, kind=st.sampled_from(["tree", "chains", "plain"]))

@@ -18,8 +18,8 @@ Ints = npt.NDArray[np.int64]
 class Pack:
     """A dense (B, T) batch of token ids and the scored tokens in it.
 
-    A tree pack lays tries out in preorder, several in a row; any other pack has one sequence per row, padded on the
-    right, which in a causal model no scored position sees.
+    Tries are laid out in preorder, several in a row if need be. Where none branches and each has a row of its own, no
+    mask is needed: padding on the right is seen by no scored position of a causal model.
     """
 
     ids: Ints
@@ -55,7 +55,7 @@ class Pack:
         yield from zip(self.request[[0, *bounds]].tolist(), np.split(values, bounds), strict=True)
 
     def mask(self) -> npt.NDArray[np.bool_]:
-        """(B, T, T): whether position i sees position j, its ancestor or itself. Only for a tree pack."""
+        """(B, T, T): whether position i sees position j, its ancestor or itself. Only where something branches."""
         assert self.ends is not None
         place = np.arange(self.ids.shape[1])
         visible: npt.NDArray[np.bool_] = (place[:, None] >= place) & (place[:, None] < self.ends[:, None, :])
@@ -87,8 +87,6 @@ def build(
     order: Sequence[int],
     sequences: Sequence[Tokens],
     rows: list[list[Piece]],
-    *,
-    tree: bool,
 ) -> Pack:
     """The arrays of one pack.
 
@@ -96,8 +94,7 @@ def build(
         requests: all of the plan's.
         order: places of the sorted sequences in ``requests``.
         sequences: what is fed of each, sorted.
-        rows: the pieces that share each row; exactly one where ``tree`` is false.
-        tree: whether the model is to see ancestors only.
+        rows: the pieces that share each row.
     """
     lengths = np.array([sum(piece.size for piece in pieces) for pieces in rows])
     width = int(lengths.max())
@@ -123,11 +120,13 @@ def build(
                 flat.append(number * width + path[start - 1 : len(tokens) - 1])
                 targets.append(tokens[start:])
                 owners.append(np.full(len(tokens) - start, order[member]))
+    places = np.arange(width)
+    straight = bool(((depths == places) | (places >= lengths[:, None])).all())
     unique, row = np.unique(np.concatenate(flat), return_inverse=True)
     return Pack(
         ids=ids,
-        depths=depths if tree else None,
-        ends=ends if tree else None,
+        depths=None if straight else depths,
+        ends=None if straight else ends,
         rows=unique,
         row=row,
         target=np.concatenate(targets).astype(np.int64),

@@ -38,14 +38,13 @@ def plan_packs(requests: Sequence[Request], batch_tokens: int, layout: Layout) -
     fed = [request.ids if whole else request.ids[:-1] for request in requests]
     order = sorted(range(len(requests)), key=lambda index: (fed[index], index))
     sequences = [fed[index] for index in order]
-    tree = layout.kind == "tree"
-    if tree:
+    if layout.kind == "tree":
         limit = min(layout.limit, batch_tokens)
         pieces = cut(sequences, limit=limit, attention=layout.attention)
         batches = _filled_rows(pieces, batch_tokens, limit)
     else:
         batches = _rows_of_one(chains(sequences, whole=whole), batch_tokens, even=whole)
-    return [build(requests, order, sequences, rows, tree=tree) for rows in batches]
+    return [build(requests, order, sequences, rows) for rows in batches]
 
 
 def _rows_of_one(pieces: list[Piece], batch_tokens: int, *, even: bool) -> Iterator[list[list[Piece]]]:
