@@ -143,6 +143,10 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
         lambda m: change_json(m / "config.json", quantization_config={"quant_method": "bitsandbytes"}),
         r"is quantized \(bitsandbytes\).*dequantize it",
     ),
+    "quantized in a way we cannot read": (
+        lambda m: change_json(m / "config.json", quantization_config=["quux"]),
+        "is quantized .*quux",
+    ),
     "no tokenizer": (lambda m: [path.unlink() for path in m.glob("tokenizer*")], "has no tokenizer.*save_pretrained"),
     "a tokenizer without its vocabulary": (lambda m: (m / "tokenizer.json").unlink(), "cannot load the tokenizer"),
     "tokenizer.json cut short": (lambda m: cut(m / "tokenizer.json", 999), r"tokenizer.json:\d+:\d+: not valid JSON"),

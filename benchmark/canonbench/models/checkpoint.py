@@ -92,7 +92,8 @@ def _hint(path: Path) -> str:
 
 def _check_folder(folder: Path, trust: Trust) -> None:
     config = files.read_json(folder / files.CONFIG)
-    if method := (config.get("quantization_config") or {}).get("quant_method"):
+    if quantization := config.get("quantization_config"):
+        method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
         raise CanonbenchError(
             f"{folder} is quantized ({method}), so its scores would depend on kernels; dequantize it and save it again"
         )

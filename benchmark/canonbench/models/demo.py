@@ -80,6 +80,8 @@ def _reason(stderr: str) -> str:
     """What pip says went wrong, in one line."""
     if "DO NOT MATCH THE HASHES" in stderr:
         return "the package index serves a file whose SHA-256 is not the one we know"
+    if "after connection broken by" in stderr:
+        return "the package index cannot be reached"  # pip's own last word is that there is no such package
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")]
     return (errors or lines or ["no message"])[-1]

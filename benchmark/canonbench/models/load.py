@@ -70,7 +70,9 @@ def load_model(name: str | Path, how: Loading, *, base: str | Path | None = None
     source, path = _locate(parse_source(name), how)
     if _is_adapter(path):
         return _load_adapter(source, path, how, base)
-    model = place(_load_whole(path, how), how)
+    model = _load_whole(path, how)
+    with one_line(f"model {source.name}"):  # the device's memory may run out
+        model = place(model, how)
     _try_out(model, source)
     return LoadedModel(model, load_tokenizer(path, trust=how.trust), source)
 
