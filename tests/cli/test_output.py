@@ -69,6 +69,29 @@ def test_output_replaces_an_older_file(canonbench: Canonbench, world: Path) -> N
     assert json.loads((world / "row.json").read_text())["limit"] == 2
 
 
+def test_a_dry_run_scores_nothing_and_leaves_nothing(canonbench: Canonbench, world: Path) -> None:
+    command = (*MODEL, "edited", "--base", "base", "--dry-run")
+    before = set(world.rglob("*"))
+    costs = json.loads(canonbench(*command, "--json").out)
+    assert set(world.rglob("*")) == before
+    assert list(costs) == ["base", "edited"]
+    weights = (world / "base/model.safetensors").stat().st_size
+    tight = json.loads(canonbench(*command, "--json", "--batch-tokens", "16").out)
+    assert weights < tight["edited"]["bytes"] < costs["edited"]["bytes"]
+    assert costs["base"]["flops"] > costs["edited"]["flops"] > 0  # the base's general text is scored twice
+    table = canonbench(*command).out.splitlines()
+    assert table[0].split() == ["dry", "run", "tokens", "FLOPs", "memory,", "GB"]
+    assert [line.split()[:2] for line in table[1:]] == [[name, f"{costs[name]['tokens']:,}"] for name in costs]
+    assert list(json.loads(canonbench(*EVALUATE, "--dry-run", "--json").out)) == ["model"]
+    assert canonbench(*command, "--quiet").out == ""
+
+
+def test_a_dry_run_refuses_what_the_run_would_refuse(canonbench: Canonbench, world: Path) -> None:
+    for change in (("--base", "base"), ("--task", "contry"), ("--model", "./nowhere"), ("--dtype", "x")):
+        dry, wet = canonbench(*EVALUATE, *change, "--dry-run"), canonbench(*EVALUATE, *change)
+        assert (dry.code, dry.error) == (wet.code, wet.error)
+
+
 def test_a_limit_and_missing_general_text_are_said_before_and_in_the_table(canonbench: Canonbench, world: Path) -> None:
     outcome = canonbench(*QUICK)
     assert outcome.err.startswith(

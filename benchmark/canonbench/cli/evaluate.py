@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +11,9 @@ import click
 
 from canonbench.cli.options import SUITE_HELP, WholeNumber, config_option, option, passed, token_budget
 from canonbench.cli.output import emit
+
+COSTLESS = ("output", "seed")
+"""Options that do not bear on what --dry-run prints."""
 
 
 @click.command(short_help="Score a checkpoint; with --base, say what the edit bought.")
@@ -34,8 +38,9 @@ from canonbench.cli.output import emit
 @option("--seed", metavar="N", type=WholeNumber(min=0), default=0, help="Seed of the bootstrap.")
 @option("--allow-pickle", is_flag=True, help="Read pickle checkpoints too (with weights_only=True).")
 @option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the checkpoint.")
+@option("--dry-run", is_flag=True, help="Check everything and print the cost: tokens, FLOPs, memory. Score nothing.")
 @option("--quiet", "-q", is_flag=True, help="No notes, no progress, no table.")
-@option("--json", "as_json", is_flag=True, help="Print the row as JSON instead of a table.")
+@option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @config_option()
 @click.pass_context
 def evaluate(
@@ -43,6 +48,7 @@ def evaluate(
     /,
     batch_tokens: Literal["auto"] | int,
     run: Path | None,
+    dry_run: bool,
     quiet: bool,
     as_json: bool,
     task: str,
@@ -60,21 +66,21 @@ def evaluate(
     Every option can also be set by an environment variable (CANONBENCH_BATCH_TOKENS for --batch-tokens) or in the
     --config file; the command line comes first, then the environment, then the file.
     """
-    from canonbench.cli.report import draw_row  # noqa: PLC0415  (torch and friends: not for --help)
+    from canonbench.cli.report import draw_costs, draw_row  # noqa: PLC0415  (torch and friends: not for --help)
+    from canonbench.runs.cost import cost  # noqa: PLC0415
     from canonbench.runs.evaluate import evaluate as run_evaluation  # noqa: PLC0415
     from canonbench.runs.progress import Progress, terminal_progress  # noqa: PLC0415
 
+    options |= {"tasks": task, "batch_tokens": None if batch_tokens == "auto" else batch_tokens}
     with nullcontext(Progress()) if quiet else terminal_progress() as progress:
-        row = run_evaluation(
-            options.pop("model"),
-            tasks=task,
-            batch_tokens=None if batch_tokens == "auto" else batch_tokens,
-            run=run or "auto",
-            progress=progress,
-            passed=passed(ctx),
-            **options,
-        )
+        if dry_run:
+            costs = cost(**{name: value for name, value in options.items() if name not in COSTLESS}, progress=progress)
+            content = json.dumps({name: each._asdict() for name, each in costs.items()}) + "\n"
+            table = draw_costs(costs)
+        else:
+            row = run_evaluation(**options, run=run or "auto", progress=progress, passed=passed(ctx))
+            content, table = row.to_json(), draw_row(row)
     if as_json:
-        emit(row.to_json(), encoding="utf-8")
+        emit(content, encoding="utf-8")
     elif not quiet:
-        emit(draw_row(row))
+        emit(table)

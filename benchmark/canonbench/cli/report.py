@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from canonbench.cli.output import rendered
 from canonbench.leaderboard import Average, Change, General, Row, TaskResult
+from canonbench.likelihood.estimate import Estimate
 
 Result = TaskResult | Average
 Cells = dict[str, str]
@@ -32,6 +35,15 @@ def draw_row(row: Row) -> str:
         parts += ["", _table(title, {name: cells(result) for name, result in results.items()})]
     general = _general(row.general) if row.general else ["no general text was scored: no loss ratio, no leagues"]
     return rendered(*parts, "", *general)
+
+
+def draw_costs(costs: Mapping[str, Estimate]) -> str:
+    """What an evaluation would cost, by model."""
+    rows = {
+        name: {"tokens": f"{each.tokens:,}", "FLOPs": f"{each.flops:.2e}", "memory, GB": f"{each.bytes / 1e9:.2f}"}
+        for name, each in costs.items()
+    }
+    return rendered(_table("dry run", rows))
 
 
 def _table(title: str, rows: dict[str, Cells]) -> Table:

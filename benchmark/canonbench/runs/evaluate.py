@@ -17,40 +17,23 @@ import numpy as np
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.row import Row
 from canonbench.likelihood.engine import SCORER_VERSION, auto_batch_tokens
-from canonbench.likelihood.tokens import Encoder, check_lengths
 from canonbench.models.checkpoint import Trust
-from canonbench.models.face import context_length, vocabulary_size
-from canonbench.models.fingerprint import Fingerprint, fingerprint
-from canonbench.models.load import LoadedModel, Loading
+from canonbench.models.load import Loading
 from canonbench.offline import cache_dir
 from canonbench.runs.build import build_row
 from canonbench.runs.examples import concatenate, general_columns, task_columns, write_parquet
 from canonbench.runs.folder import RunFolder
+from canonbench.runs.look import Seen, look, require_comparable
 from canonbench.runs.measure import Measured, Subject, measure
 from canonbench.runs.pair import ModelLike, Opener, free, openers
 from canonbench.runs.progress import Progress
-from canonbench.runs.questions import Question, Unit, general_unit, question, require_same, task_unit
-from canonbench.runs.settings import Asked, resolve
+from canonbench.runs.questions import Question, Unit, noise_unit, question
+from canonbench.runs.settings import Asked, announce, resolve
 from canonbench.runs.store import Store, content_key
 from canonbench.runs.writable import require_folder, require_output
 from canonbench.suite import Suite
 
 RUNS = Path("canonbench-runs")
-NOISE_CHUNKS = 256
-"""Chunks of G that the base is scored on twice. Rounding errors of fewer chunks cancel less, so the noise floor read
-off them is, if anything, too high."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A model that has been looked at: what it is, and what it would be asked; true also after it was let go."""
-
-    loaded: LoadedModel
-    fingerprint: Fingerprint
-    units: list[Unit]
-    vocabulary: int
-    dtype: str
-    device: str
 
 
 def evaluate(
@@ -112,7 +95,7 @@ def evaluate(
     asked = resolve(
         suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=seed
     )
-    _announce(asked, progress, by_default=suite is None)
+    announce(asked, progress.say, by_default=suite is None)
     how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
     openers_ = openers(model, base, tokenizer, how)
     questions = [question(asked.suite, name, split, asked.protocol, limit) for name in asked.tasks]
@@ -139,15 +122,14 @@ class _Evaluation:
         stack: ExitStack,
     ) -> Row:
         """Look at both models, then score the base (or find its scores), then the edited one."""
-        seen = self.look(edited)
+        seen = look(edited, self.asked, self.questions)
         before = None
         if base is not None:
             # One model in memory at a time: the edited one is loaded again after the base has been scored.
             if edited.is_name:
                 free(seen.loaded)
-            before = self.look(base)
-            _require_comparable(seen, before)
-            require_same(seen.units, before.units)
+            before = look(base, self.asked, self.questions)
+            require_comparable(seen, before)
         identity = self.identity(seen, before)
         folder = stack.enter_context(_run_folder(run, identity, seen.loaded.source.name))
         if run is not None:
@@ -161,28 +143,6 @@ class _Evaluation:
             with _kept(folder.row_path if run is not None else None):
                 row.write(output)
         return row
-
-    def look(self, opener: Opener) -> Seen:
-        """Load a model, take its fingerprint, tokenise all that it will be asked and see that it fits."""
-        loaded = opener.open()
-        encoder = Encoder.of(loaded.tokenizer)
-        asked = self.asked
-        units = [task_unit(rows, encoder) for rows in self.questions]
-        if asked.general is not None:
-            units.append(general_unit(asked.general, asked.general_part, asked.limit, encoder))
-        context, vocabulary = context_length(loaded.model), vocabulary_size(loaded.model)
-        with _about(loaded):
-            for unit in units:
-                check_lengths(unit.requests, unit.origins, context=context, vocabulary=vocabulary)
-            weights = fingerprint(loaded.model)
-        return Seen(
-            loaded,
-            weights,
-            units,
-            vocabulary=vocabulary,
-            dtype=loaded.dtype,
-            device=loaded.device.type,
-        )
 
     def identity(self, edited: Seen, base: Seen | None) -> dict[str, Any]:
         """All that the row's numbers depend on: first what a person would name, then by content."""
@@ -215,7 +175,7 @@ class _Evaluation:
         folder.log("scoring", tokens=tokens)
         base_measured = None
         if before is not None:
-            noise = _noise_unit(before.units)
+            noise = noise_unit(before.units)
             self.progress.expect(tokens + sum(len(ids) for unit in noise for ids, _ in unit.requests))
             base_measured = self.measure(before, before.units, self.base_store(folder), "base")
             half = max(1, (self.batch_tokens or auto_batch_tokens(before.loaded.model)) // 2)
@@ -272,40 +232,12 @@ class _Evaluation:
 
 
 @contextmanager
-def _about(loaded: LoadedModel) -> Iterator[None]:
-    """Let an error name the model, of which a run has two."""
-    try:
-        yield
-    except CanonbenchError as error:
-        raise type(error)(f"{error} (model {loaded.source.name})") from error
-
-
-@contextmanager
 def _kept(row: Path | None) -> Iterator[None]:
     """Let the failure to write a second copy of the row say where the first is."""
     try:
         yield
     except CanonbenchError as error:
         raise CanonbenchError(f"{error}; the row is in {row}" if row else str(error)) from error
-
-
-def _noise_unit(units: list[Unit]) -> list[Unit]:
-    """The chunks of G that the base is scored on again, batched differently; none without general text."""
-    found = [unit for unit in units if unit.name == "general"]
-    return [Unit("noise", unit.requests[:NOISE_CHUNKS], unit.origins[:NOISE_CHUNKS]) for unit in found]
-
-
-def _require_comparable(edited: Seen, base: Seen) -> None:
-    """Base and edited must share a vocabulary and differ in weights."""
-    if edited.vocabulary != base.vocabulary:
-        raise CanonbenchError(
-            f"vocabulary mismatch: the edited model has {edited.vocabulary} output rows, the base {base.vocabulary}; "
-            "their losses cannot be compared"
-        )
-    if edited.fingerprint.key == base.fingerprint.key:
-        adapter = edited.loaded.source.kind == "peft"
-        what = "the adapter changes nothing" if adapter else "base and edited model are the same"
-        raise CanonbenchError(f"{what} (fingerprint {edited.fingerprint.weights[:12]}): there is no edit to evaluate")
 
 
 def _require_changed(edited: Mapping[str, Measured], base: Mapping[str, Measured]) -> None:
@@ -315,15 +247,6 @@ def _require_changed(edited: Mapping[str, Measured], base: Mapping[str, Measured
             "base and edited model score every example exactly alike: the edit (or adapter) has no effect "
             "on this suite, so there is nothing to report"
         )
-
-
-def _announce(asked: Asked, progress: Progress, *, by_default: bool) -> None:
-    name = asked.suite.name
-    if by_default and name == "mini":
-        name += " (the published one is not at hand; 'canonbench data fetch published' brings it)"
-    general = f"general text {asked.general.name}" if asked.general else "no general text"
-    limited = f", only the first {asked.limit} rows of every file" if asked.limit else ""
-    progress.say(f"suite {name}, {asked.split} split, {', '.join(asked.tasks)}; {general}{limited}")
 
 
 def _slug(name: str) -> str:

@@ -16,6 +16,10 @@ from canonbench.scoring.protocol import Protocol
 from canonbench.suite import General, Suite, Task
 from canonbench.suite.suite import GeneralPart
 
+NOISE_CHUNKS = 256
+"""Chunks of G that the base is scored on twice. Rounding errors of fewer chunks cancel less, so the noise floor read
+off them is, if anything, too high."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -82,6 +86,12 @@ def general_unit(general: General, part: GeneralPart, limit: int | None, encoder
     """The chunks of one part of general text."""
     table = _first(general.texts(part), limit, general.root / general.files(part)[0].path)
     return Unit("general", encoder.texts(list(table["text"]), list(table["origin"])), list(table["origin"]))
+
+
+def noise_unit(units: list[Unit]) -> list[Unit]:
+    """The chunks of G that the base is scored on again, batched differently; none without general text."""
+    found = [unit for unit in units if unit.name == "general"]
+    return [Unit("noise", unit.requests[:NOISE_CHUNKS], unit.origins[:NOISE_CHUNKS]) for unit in found]
 
 
 def require_same(edited: list[Unit], base: list[Unit]) -> None:

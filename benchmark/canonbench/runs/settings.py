@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -62,6 +63,16 @@ def resolve(
         if name not in loaded.tasks:  # a threshold for it would silently do nothing
             raise unknown_name("task", name, loaded.tasks, where=f"in the thresholds of {protocol_name}")
     return Asked(loaded, names, split, chosen, rules, limit, seed)  # type: ignore[arg-type]
+
+
+def announce(asked: Asked, say: Callable[[str], None], *, by_default: bool) -> None:
+    """Say which data are scored; where nobody named the suite, also why it is this one."""
+    name = asked.suite.name
+    if by_default and name == "mini":
+        name += " (the published one is not at hand; 'canonbench data fetch published' brings it)"
+    general = f"general text {asked.general.name}" if asked.general else "no general text"
+    limited = f", only the first {asked.limit} rows of every file" if asked.limit else ""
+    say(f"suite {name}, {asked.split} split, {', '.join(asked.tasks)}; {general}{limited}")
 
 
 def read_protocol(name: str) -> Protocol:
