@@ -19,6 +19,10 @@ LOSSES: dict[str, int] = {"nll": 1, "likelihood": 1, "balance": 2, "preference":
 """Continuations that each loss takes. The losses themselves are arithmetic in ``canonbench.scoring``."""
 
 
+RESERVED = frozenset({"", "all", "average", "general", "noise"})
+"""Names that a row, an examples file or the command line uses for something other than a task."""
+
+
 class _Spec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -109,6 +113,8 @@ class SuiteSpec(_Spec):
     @model_validator(mode="after")
     def _losses_and_thresholds(self) -> Self:
         for name, task in self.tasks.items():
+            if name in RESERVED:
+                raise ValueError(f"a task cannot be called {name!r}: that name means something else in a row")
             if task.val is None and task.test is None:
                 raise ValueError(f"task {name!r} has neither a val nor a test split")
             if task.loss is not None and task.loss not in LOSSES:
