@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from canonbench.errors import CanonbenchError
-from canonbench.likelihood.forward import log_probs
+from canonbench.likelihood.forward import Surrounding, log_probs, without
 from canonbench.likelihood.pack import Pack
 from canonbench.likelihood.plan import plan_packs
 from canonbench.likelihood.route import layout, route
@@ -88,29 +88,36 @@ def auto_batch_tokens(model: Any) -> int:
 
 
 def score(
-    model: Any, pack: Pack, origins: Sequence[str] | None = None
+    model: Any, pack: Pack, origins: Sequence[str] | None = None, *, during: Surrounding = without
 ) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
     """Per request of a pack: the log-probabilities of its scored tokens, in nats.
 
     A pack that the GPU has no memory for is run in halves, and so is every later one of its size.
 
+    Args:
+        model: the model that the pack was planned for, or an edited copy.
+        pack: one of ``plan``'s.
+        origins: where each request comes from, for error messages.
+        during: makes the context in which the model's body runs a pack (``rescore`` listens in, and takes over).
+
     Raises:
         CanonbenchError: the model's logits are NaN or infinite (the request's origin is named), or a single row does
             not fit the GPU.
     """
-    for part, values in _run(model, pack):
+    for part, values in _run(model, pack, during):
         for request, own in part.answers(values):
             if not np.isfinite(own).all():
                 raise CanonbenchError(f"{origin(origins, request)}: the model's logits are NaN or infinite here")
             yield request, own
 
 
-def _run(model: Any, pack: Pack) -> Iterator[tuple[Pack, npt.NDArray[np.float64]]]:
+def _run(model: Any, pack: Pack, during: Surrounding) -> Iterator[tuple[Pack, npt.NDArray[np.float64]]]:
     """The pack, or parts of it that fit into memory, with their values."""
     waiting = [pack]
     while waiting:
         part = waiting.pop(0)
-        values = _try(model, part) if part.ids.size <= _FITS.get(model, part.ids.size) or len(part.ids) == 1 else None
+        fits = len(part.ids) == 1 or part.ids.size <= _FITS.get(model, part.ids.size)
+        values = _try(model, part, during) if fits else None
         if values is not None:
             yield part, values
         elif len(part.ids) > 1:
@@ -122,11 +129,11 @@ def _run(model: Any, pack: Pack) -> Iterator[tuple[Pack, npt.NDArray[np.float64]
             )
 
 
-def _try(model: Any, part: Pack) -> npt.NDArray[np.float64] | None:
+def _try(model: Any, part: Pack, during: Surrounding) -> npt.NDArray[np.float64] | None:
     """The values of a pack; None if the GPU ran out of memory, which is remembered."""
     head = route(model).head
     try:
-        return log_probs(model, part, head)
+        return log_probs(model, part, head, during)
     except torch.cuda.OutOfMemoryError:
         _FITS[model] = part.ids.size // 2
     torch.cuda.empty_cache()  # outside the handler, whose traceback holds on to the tensors

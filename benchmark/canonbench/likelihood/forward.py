@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,27 +16,38 @@ from canonbench.likelihood.head import Head, linear_log_probs, log_probs_of
 from canonbench.likelihood.pack import Pack
 from canonbench.models.face import output_layer, vocabulary_size
 
+Surrounding = Callable[[Any, Pack], AbstractContextManager[None]]
+"""From a model and a pack to a context that the model's body runs in."""
+
 TAIL_LOGITS = 2**24
 """Logits that a model makes at once where its own code must make them (64 MB in float32)."""
 
 
+def without(_model: Any, _pack: Pack) -> AbstractContextManager[None]:
+    """The Surrounding that does nothing."""
+    return nullcontext()
+
+
 @torch.inference_mode()
-def log_probs(model: Any, pack: Pack, head: Head) -> npt.NDArray[np.float64]:
+def log_probs(model: Any, pack: Pack, head: Head, during: Surrounding = without) -> npt.NDArray[np.float64]:
     """Log-probability in nats of every scored token of a pack, shape (S,).
 
     Args:
         model: the causal LM.
         pack: what to run.
         head: how its output layer may be called, see ``Head``.
+        during: makes the context in which the model's body runs.
     """
     row = torch.from_numpy(pack.row).to(model.device)
     target = torch.from_numpy(pack.target).to(model.device)
     if head == "logits":
         rows = torch.from_numpy(pack.rows).to(model.device)
-        logits = model(**inputs(model, pack)).logits[:, -pack.ids.shape[1] :]
+        with during(model, pack):
+            logits = model(**inputs(model, pack)).logits[:, -pack.ids.shape[1] :]
         found = log_probs_of(logits.flatten(0, 1)[rows], row, target)
     else:
-        hidden = hidden_rows(model, pack)
+        with during(model, pack):
+            hidden = hidden_rows(model, pack)
         if head == "linear":
             layer: Any = output_layer(model)
             found = linear_log_probs(hidden, layer.weight, layer.bias, row, target)

@@ -12,6 +12,7 @@ from torch import nn
 
 from canonbench.likelihood.forward import log_probs
 from canonbench.likelihood.head import Head
+from canonbench.likelihood.pack import Pack
 from canonbench.likelihood.plan import Kind, Layout, plan_packs
 from canonbench.likelihood.reference import reference_log_probs
 from canonbench.likelihood.tokens import Request
@@ -79,9 +80,7 @@ def _rope_limit(config: Any) -> int:
 
 
 def _try_out(model: Any) -> Route:
-    config = text_config(model)
-    room = min(attention_window(config), _rope_limit(config), context_length(model) or UNLIMITED)
-    requests = _probes(vocabulary_size(model), scale=4 if room >= 64 else 1)
+    requests = _probes(model)
     truth = np.concatenate(reference_log_probs(model, requests))
     heads: tuple[Head, ...] = ("linear", "tail") if _is_linear(output_layer(model)) else ("tail",)
     head: Head = next((head for head in heads if _right(model, requests, truth, "plain", head)), "logits")
@@ -105,10 +104,20 @@ def _right(model: Any, requests: list[Request], truth: npt.NDArray[np.float64], 
     return bool(np.allclose(mine, truth, rtol=0, atol=tolerance, equal_nan=True))
 
 
-def _probes(vocabulary: int, scale: int) -> list[Request]:
+def probe_pack(model: Any) -> Pack:
+    """A small pack that any causal model can run."""
+    return plan_packs(_probes(model)[:1], 1, Layout("chains", UNLIMITED, attention=1e-3))[0]
+
+
+def _probes(model: Any) -> list[Request]:
     """Random sequences that branch, are prefixes of each other, and differ in length; all their tokens are asked."""
+    config = text_config(model)
+    room = min(attention_window(config), _rope_limit(config), context_length(model) or UNLIMITED)
+    scale = 4 if room >= 64 else 1
     draw = np.random.default_rng(0)
-    stem, left, right, alone, short = (tuple(draw.integers(0, vocabulary, scale * n).tolist()) for n in (3, 2, 3, 8, 4))
+    stem, left, right, alone, short = (
+        tuple(draw.integers(0, vocabulary_size(model), scale * n).tolist()) for n in (3, 2, 3, 8, 4)
+    )
     sequences = [stem + left, stem + right, (stem + right)[:-1], alone, short]
     return [Request(ids, 1) for ids in sequences]
 

@@ -1,0 +1,161 @@
+"""An edited model resumed from its base's hidden states: the same answers, and the lower blocks at rest."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from likelihood_cases import model_of, questions
+
+from canonbench.likelihood.blocks import decoder_blocks, first_changed_block
+from canonbench.likelihood.engine import plan, score
+from canonbench.likelihood.rescore import HiddenStates, pays, shortcut
+from canonbench.likelihood.route import route
+from canonbench.models.fingerprint import fingerprint
+from tiny_models import tiny_model
+
+ENOUGH = 10**9
+
+
+def edited_above(base: Any) -> Any:
+    """A copy with the last block changed."""
+    edited = copy.deepcopy(base)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        for parameter in decoder_blocks(edited)[1][-1].parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    return edited
+
+
+def changed(base: Any, edited: Any) -> int:
+    return first_changed_block(base, fingerprint(base).tensors, fingerprint(edited).tensors)
+
+
+def recorded(base: Any, folder: Path, budget: int = ENOUGH) -> HiddenStates:
+    states = HiddenStates(folder, 1, budget)
+    states.record_probe(base)
+    for pack in plan(base, questions(), batch_tokens=128):
+        dict(score(base, pack, during=states.recording))
+    return states
+
+
+def answers(model: Any, **how: Any) -> list[Any]:
+    packs = plan(model, questions(), batch_tokens=128)
+    found = {index: values for pack in packs for index, values in score(model, pack, **how)}
+    return [found[index] for index in sorted(found)]
+
+
+def times_run(model: Any) -> list[int]:
+    """Grows whenever the first block's insides are used."""
+    used: list[int] = []
+    next(decoder_blocks(model)[1][0].children()).register_forward_hook(lambda *_: used.append(1))
+    return used
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gptj", "bloom", "mpt", "mamba", "gemma2", "opt"])
+def test_a_resumed_model_answers_as_if_run_in_full(family: str, tmp_path: Path) -> None:
+    base = model_of(family)
+    edited = edited_above(base)
+    assert changed(base, edited) == 1
+    way = shortcut(edited, recorded(base, tmp_path))
+    assert way is not None
+    in_full = answers(edited)
+    used = times_run(edited)
+    resumed = answers(edited, during=way.resuming)
+    if route(edited).head == "linear":  # else a token at a time goes through, to get at the model's own output code
+        assert not used
+    used.clear()
+    for one, other in zip(resumed, in_full, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    assert max(np.abs(one - other).max() for one, other in zip(answers(base), in_full, strict=True)) > 0.01
+    answers(edited)
+    assert used  # nothing of the shortcut is left in the model
+
+
+def test_what_was_not_recorded_is_run_in_full(tmp_path: Path) -> None:
+    base = model_of("llama")
+    edited = edited_above(base)
+    states = recorded(base, tmp_path, budget=20_000)
+    files = list(states.folder.iterdir())
+    assert 1 < len(files) < 1 + len(plan(base, questions(), batch_tokens=128))
+    assert sum(file.stat().st_size for file in files) < 21_000
+    way = shortcut(edited, states)
+    assert way is not None
+    used = times_run(edited)
+    resumed = answers(edited, during=way.resuming)
+    assert used
+    for one, other in zip(resumed, answers(edited), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+def test_a_damaged_file_is_run_in_full(tmp_path: Path) -> None:
+    base = model_of("llama")
+    edited = edited_above(base)
+    states = recorded(base, tmp_path)
+    way = shortcut(edited, states)
+    assert way is not None
+    for file in states.folder.iterdir():
+        file.write_bytes(file.read_bytes()[:50])
+    for one, other in zip(answers(edited, during=way.resuming), answers(edited), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert shortcut(edited, states) is None
+
+
+def test_a_full_disk_ends_recording_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("canonbench.likelihood.rescore.save_file", full)
+    states = recorded(model_of("llama"), tmp_path)
+    assert list(states.folder.iterdir()) == []
+    assert shortcut(edited_above(model_of("llama")), states) is None
+
+
+def test_the_first_changed_block_is_read_off_the_tensors() -> None:
+    base = model_of("llama")
+
+    def with_change(pick: Any) -> Any:
+        model = copy.deepcopy(base)
+        pick(model).data += 0.1
+        return model
+
+    assert changed(base, copy.deepcopy(base)) == 2
+    assert changed(base, with_change(lambda model: model.model.layers[0].mlp.up_proj.weight)) == 0
+    assert changed(base, with_change(lambda model: model.model.embed_tokens.weight)) == 0
+    assert changed(base, with_change(lambda model: model.model.norm.weight)) == 0
+    assert changed(base, with_change(lambda model: model.lm_head.weight)) == 2
+
+
+def test_an_adapter_on_upper_blocks_leaves_the_lower_ones_unchanged(tmp_path: Path) -> None:
+    from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model  # noqa: PLC0415  (slow to import)
+
+    base = model_of("llama")
+    lora = LoraConfig(
+        task_type=TaskType.CAUSAL_LM, target_modules=["up_proj"], layers_to_transform=[1], init_lora_weights=False
+    )
+    adapted = get_peft_model(copy.deepcopy(base), lora).eval()
+    assert changed(base, adapted) == 1
+    way = shortcut(adapted, recorded(base, tmp_path))
+    assert way is not None
+    for one, other in zip(answers(adapted, during=way.resuming), answers(adapted), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    prompted = get_peft_model(
+        copy.deepcopy(base), PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=2)
+    )
+    assert changed(base, prompted) == 0
+
+
+def test_equal_tensors_under_another_configuration_are_found_out(tmp_path: Path) -> None:
+    base, other = tiny_model("llama"), tiny_model("llama", rope_parameters={"rope_type": "default", "rope_theta": 50.0})
+    assert changed(base, other) == 2
+    assert shortcut(other, recorded(base, tmp_path)) is None
+
+
+def test_too_few_blocks_are_not_worth_it() -> None:
+    base = model_of("llama")
+    assert pays(base, 1)
+    assert not pays(base, 0)
