@@ -10,7 +10,9 @@ noisy to all.
 
 from __future__ import annotations
 
+import copy
 import statistics
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -24,6 +26,7 @@ import torch
 
 from canonbench.likelihood.engine import plan, score
 from canonbench.likelihood.reference import reference_log_probs
+from canonbench.likelihood.rescore import HiddenStates, shortcut
 from canonbench.likelihood.tokens import Encoder, Request
 from canonbench.suite import Suite
 
@@ -31,6 +34,8 @@ Sums = list[float]
 Contestant = Callable[[Sequence[Request]], Sums]
 
 ENGINE, ONE_BY_ONE = "canonbench", "one sequence at a time"
+RECORDING = "canonbench, keeping hidden states"
+EDITED, RESUMED = "LoRA on the upper half of the blocks", "the same, resumed from the base's hidden states"
 BATCH_SIZES = (1, 8, 16, 32)
 TRUTHS = 40
 """Requests per task that are also scored in float64."""
@@ -66,6 +71,8 @@ def main(folder: str, share: float, repeats: int, chunks: int) -> None:
                 click.echo(f"{task} · {name}: {elapsed:.1f} s", err=True)
         for name in (ENGINE, ONE_BY_ONE):
             seconds[name, "general"].append(timed(contestants[name], general)[0])
+        for name, elapsed in edited_seconds(model, general).items():
+            seconds[name, "general"].append(elapsed)
     print_tasks(model, tasks, contestants, seconds, rate)
     print_general(model, general, seconds, rate)
     weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
@@ -132,6 +139,37 @@ def timed(ask: Contestant, requests: Sequence[Request]) -> tuple[float, Sums, in
     return elapsed, answers, max([memory.rss, *marks])
 
 
+def edited_seconds(model: Any, general: Sequence[Request]) -> dict[str, float]:
+    """Seconds for general text under a LoRA on the upper half of the blocks: in full, and from the base's states."""
+    from peft import LoraConfig, TaskType, get_peft_model  # noqa: PLC0415
+
+    count = model.config.num_hidden_layers
+    upper = list(range(count // 2, count))
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=16,
+        target_modules="all-linear",
+        layers_to_transform=upper,
+        init_lora_weights=False,
+    )
+    edited = get_peft_model(copy.deepcopy(model), config).eval()
+    packs = plan(model, general)
+
+    def run(which: Any, **how: Any) -> float:
+        start = time.perf_counter()
+        for pack in packs:
+            dict(score(which, pack, **how))
+        return time.perf_counter() - start
+
+    with tempfile.TemporaryDirectory() as folder:
+        states = HiddenStates(Path(folder), count // 2, budget=2**33)
+        states.record_probe(model)
+        recording = run(model, during=states.recording)
+        way = shortcut(edited, states)
+        assert way is not None
+        return {RECORDING: recording, EDITED: run(edited), RESUMED: run(edited, during=way.resuming)}
+
+
 def gemm_rate(size: int = 1536, tries: int = 8) -> float:
     """float32 matrix products of this machine, in FLOP/s: the best of a few."""
     left, right, out = torch.randn(size, size), torch.randn(size, size), torch.empty(size, size)
@@ -186,7 +224,7 @@ def print_general(model: Any, general: list[Request], seconds: Any, rate: float)
     flops = needed_flops(model, general)
     print_row(f"general text, {len(general)} chunks", "s", "share of GEMM")
     print_row("---", "---", "---")
-    for name in (ENGINE, ONE_BY_ONE):
+    for name in (ENGINE, ONE_BY_ONE, RECORDING, EDITED, RESUMED):
         median = statistics.median(seconds[name, "general"])
         print_row(name, f"{median:.1f}", f"{flops / median / rate:.1%}")
     click.echo("")
