@@ -43,6 +43,13 @@ def test_cheap_attention_keeps_a_trie_whole_and_a_limit_cuts_it_with_its_path() 
     assert cut(sequences, limit=8, attention=1e-6) == [Piece(8, (0, 1, 2)), Piece(8, (3, 4, 5))]
 
 
+def test_branches_that_fill_no_piece_evenly_stay_below_the_limit() -> None:
+    sequences = [
+        (9, first, 0, 0) for first in range(3)
+    ]  # 1 shared, 3 each: two together are 7
+    assert [piece.size for piece in cut(sequences, limit=6, attention=1e-6)] == [4, 4, 4]
+
+
 def test_dear_attention_cuts_a_trie_where_the_shared_path_is_short() -> None:
     sequences = [(5, first, *range(10)) for first in range(4)]  # 1 shared, 11 each
     assert [piece.size for piece in cut(sequences, limit=100, attention=1.0)] == [12, 12, 12, 12]
