@@ -189,9 +189,10 @@ def test_a_full_disk_under_standard_output_is_said(arguments: tuple[str, ...]) -
     with Path("/dev/full").open("wb") as full:
         run = subprocess.run([*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert run.returncode == 1
-    (line,) = run.stderr.splitlines()
-    assert line.startswith(ERROR)
-    assert "No space left on device" in line
+    lines = run.stderr.splitlines()
+    assert len(lines) == 1, run.stderr
+    assert lines[0].startswith(ERROR)
+    assert "No space left on device" in lines[0]
 
 
 def test_standard_output_may_be_closed_from_the_start() -> None:

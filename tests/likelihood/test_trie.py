@@ -44,9 +44,7 @@ def test_cheap_attention_keeps_a_trie_whole_and_a_limit_cuts_it_with_its_path() 
 
 
 def test_branches_that_fill_no_piece_evenly_stay_below_the_limit() -> None:
-    sequences = [
-        (9, first, 0, 0) for first in range(3)
-    ]  # 1 shared, 3 each: two together are 7
+    sequences = [(9, first, 0, 0) for first in range(3)]  # 1 shared, 3 each: two together are 7
     assert [piece.size for piece in cut(sequences, limit=6, attention=1e-6)] == [4, 4, 4]
 
 
