@@ -47,7 +47,7 @@ def harness(batch_size: int) -> str:
 
 @click.command()
 @click.option("--model", "folder", required=True, type=click.Path(exists=True, file_okay=False))
-@click.option("--share", default=1.0, help="Share of every task's requests to use (a short trial run).")
+@click.option("--share", default=1.0, help="Share of every file's rows to use, from its top (a short trial run).")
 @click.option("--repeats", default=3, help="Runs of everything; medians are printed.")
 @click.option("--chunks", default=300, help="Chunks of general text.")
 def main(folder: str, share: float, repeats: int, chunks: int) -> None:
@@ -88,8 +88,8 @@ def questions(encoder: Encoder, share: float, chunks: int) -> tuple[dict[str, li
     tasks = {}
     for name, task in suite.tasks.items():
         split = task.split("test")
-        rows = [row for part in (split.evaluation, split.hard_negatives) for row in part]
-        rows = rows[: max(1, round(share * len(rows)))]
+        parts = (split.evaluation, split.hard_negatives)
+        rows = [row for part in parts for row in part.select(range(max(1, round(share * len(part)))))]
         continuations = [(row["prefix"], row[key]) for row in rows for key in ("suffix_a", "suffix_b") if row[key]]
         tasks[name] = encoder.pairs(continuations)
     text = suite.general("openwebtext-100")
