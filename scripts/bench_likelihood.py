@@ -148,7 +148,7 @@ def edited_seconds(model: Any, general: Sequence[Request]) -> dict[str, float]:
     config = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=16,
-        target_modules="all-linear",
+        target_modules=["up_proj", "down_proj"],
         layers_to_transform=upper,
         init_lora_weights=False,
     )
