@@ -50,14 +50,15 @@ def harness(batch_size: int) -> str:
 @click.option("--share", default=1.0, help="Share of every file's rows to use, from its top (a short trial run).")
 @click.option("--repeats", default=3, help="Runs of everything; medians are printed.")
 @click.option("--chunks", default=300, help="Chunks of general text.")
-def main(folder: str, share: float, repeats: int, chunks: int) -> None:
+@click.option("--batch-size", "sizes", multiple=True, default=BATCH_SIZES, help="Of the peer; may be given repeatedly.")
+def main(folder: str, share: float, repeats: int, chunks: int, sizes: Sequence[int]) -> None:
     """Measure and print."""
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     tasks, general = questions(Encoder.of(tokenizer), share, chunks)
-    contestants = entrants(model, tokenizer)
+    contestants = entrants(model, tokenizer, sizes)
     seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
     answers: dict[tuple[str, str], Sums] = {}
     rate, peak = gemm_rate(), 0
@@ -97,7 +98,7 @@ def questions(encoder: Encoder, share: float, chunks: int) -> tuple[dict[str, li
     return tasks, encoder.texts(text.texts("val")["text"][: max(1, round(share * chunks))])
 
 
-def entrants(model: Any, tokenizer: Any) -> dict[str, Contestant]:
+def entrants(model: Any, tokenizer: Any, sizes: Sequence[int]) -> dict[str, Contestant]:
     """Name → what turns requests into sums of log-probabilities."""
 
     def engine(requests: Sequence[Request]) -> Sums:
@@ -113,7 +114,7 @@ def entrants(model: Any, tokenizer: Any) -> dict[str, Contestant]:
     except ImportError:
         click.echo("lm-eval is not installed: its rows are left out", err=True)
         return contestants
-    for size in BATCH_SIZES:
+    for size in sizes:
         peer = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=size, device="cpu", dtype="float32")
 
         def ask(requests: Sequence[Request], peer: Any = peer) -> Sums:
