@@ -19,7 +19,6 @@ from canonbench.leaderboard.row import Row
 from canonbench.likelihood.engine import SCORER_VERSION, auto_batch_tokens
 from canonbench.models.checkpoint import Trust
 from canonbench.models.load import Loading
-from canonbench.offline import cache_dir
 from canonbench.runs.build import build_row
 from canonbench.runs.examples import concatenate, general_columns, task_columns, write_parquet
 from canonbench.runs.folder import RunFolder
@@ -29,7 +28,7 @@ from canonbench.runs.pair import ModelLike, Opener, free, openers
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Question, Unit, noise_unit, question
 from canonbench.runs.settings import Asked, announce, resolve
-from canonbench.runs.store import Store, content_key
+from canonbench.runs.store import Store, base_store, content_key
 from canonbench.runs.writable import require_folder, require_output
 from canonbench.suite import Suite
 
@@ -177,9 +176,10 @@ class _Evaluation:
         if before is not None:
             noise = noise_unit(before.units)
             self.progress.expect(tokens + sum(len(ids) for unit in noise for ids, _ in unit.requests))
-            base_measured = self.measure(before, before.units, self.base_store(folder), "base")
+            store = base_store(folder.scores_path, self.progress.say)
+            base_measured = self.measure(before, before.units, store, "base")
             half = max(1, (self.batch_tokens or auto_batch_tokens(before.loaded.model)) // 2)
-            base_measured |= self.measure(before, noise, self.base_store(folder), "base", batch_tokens=half)
+            base_measured |= self.measure(before, noise, store, "base", batch_tokens=half)
             if edited.is_name:
                 free(before.loaded)
                 seen = replace(seen, loaded=edited.open())
@@ -218,17 +218,6 @@ class _Evaluation:
         subject = Subject(seen.loaded.model, seen.fingerprint)
         chosen = batch_tokens or self.batch_tokens
         return measure(subject, units, store, self.progress, batch_tokens=chosen, label=label)
-
-    def base_store(self, folder: RunFolder) -> Store:
-        """The cache that all edits of one base share; the run folder where the cache cannot be written."""
-        shared = cache_dir() / "scores"
-        try:
-            shared.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=shared):
-                return Store(shared, self.progress.say)
-        except OSError as error:
-            self.progress.say(f"the base's scores go into the run folder: cannot write {shared} ({error.strerror})")
-            return Store(folder.scores_path, self.progress.say)
 
 
 @contextmanager

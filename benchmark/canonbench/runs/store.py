@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from canonbench.errors import CanonbenchError
+from canonbench.offline import cache_dir
 
 
 @dataclass
@@ -94,6 +96,18 @@ class Store:
             yield journal
         finally:
             lock.release()
+
+
+def base_store(otherwise: Path, say: Callable[[str], None]) -> Store:
+    """The cache that all edits of one base share; the folder ``otherwise`` where the cache cannot be written."""
+    shared = cache_dir() / "scores"
+    try:
+        shared.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=shared):
+            return Store(shared, say)
+    except OSError as error:
+        say(f"the base's scores go into the run folder: cannot write {shared} ({error.strerror})")
+        return Store(otherwise, say)
 
 
 def content_key(*parts: object) -> str:
