@@ -26,6 +26,8 @@ class Protocol:
     """Which split's hard negatives are scored: the evaluated split's own, or always val's."""
     general: Literal["split", "all"] = "split"
     """Which part of the general text G is scored: the split's own, or all of it for both splits."""
+    selection: Literal["best", "last"] = "best"
+    """Which candidate in league an edit run takes on val: the one of highest success, or the last one."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """Task name to δ in nats, where it differs from the task's own."""
     bootstrap_resamples: int = 10_000
@@ -37,7 +39,10 @@ class Protocol:
 
 PROTOCOLS: dict[str, Protocol] = {
     chosen.name: chosen
-    for chosen in (Protocol("canonbench-1"), Protocol("hewitt2024", hard_negatives="val", general="all"))
+    for chosen in (
+        Protocol("canonbench-1"),
+        Protocol("hewitt2024", hard_negatives="val", general="all", selection="last"),
+    )
 }
 
 
@@ -51,8 +56,8 @@ def protocol(name: str) -> Protocol:
 def protocol_from_mapping(mapping: Mapping[str, Any]) -> Protocol:
     """A user's protocol: ``name``, the ``base`` it starts from (default canonbench-1), and what differs.
 
-    What may differ: ``leagues`` (a list of ε), ``hard_negatives``, ``general``, ``thresholds`` (task to nats) and
-    ``bootstrap_resamples``. A digest of the content is appended to the name, so that two files of one name
+    What may differ: ``leagues`` (a list of ε), ``hard_negatives``, ``general``, ``selection``, ``thresholds`` (task to
+    nats) and ``bootstrap_resamples``. A digest of the content is appended to the name, so that two files of one name
     never meet in a ranking. UsageError for an unknown key or base, CanonbenchError for a value that makes no sense.
     """
     for key in mapping:
@@ -119,6 +124,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "leagues": _leagues,
     "hard_negatives": _one_of("hard_negatives", "own", "val"),
     "general": _one_of("general", "split", "all"),
+    "selection": _one_of("selection", "best", "last"),
     "thresholds": _thresholds,
     "bootstrap_resamples": _resamples,
 }

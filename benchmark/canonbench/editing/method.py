@@ -1,0 +1,151 @@
+"""Find an editing method by whatever names it: nothing is imported before it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, get_args
+
+from canonbench.editing.contract import Edit
+from canonbench.errors import CanonbenchError, UsageError, unknown_name
+from canonbench.yaml_file import read_mapping
+
+GROUP = "canonbench.methods"
+"""Entry points of this group are methods, by their names."""
+
+BUILT_IN = {
+    "full": "canonbench.editing.full:edit",
+    "lora": "canonbench.editing.lora:edit",
+    "peft": "canonbench.editing.peft_method:edit",
+    "locft": "canonbench.editing.locft:edit",
+    "bitfit": "canonbench.editing.bitfit:edit",
+    "in-context": "canonbench.editing.in_context:edit",
+}
+
+SUBMISSION = "submission.yaml"
+DEFAULT_FUNCTION = "edit"
+
+
+@dataclass(frozen=True)
+class Method:
+    """An editing method, ready to be called."""
+
+    name: str
+    edit: Edit
+    settings: type | None
+    """The dataclass of its hyperparameters; None if it takes a mapping."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Hyperparameters that come with it (from a submission), below those that the user gives."""
+
+
+def find_method(reference: str | Path | Callable[..., Any]) -> Method:
+    """The method that ``reference`` names.
+
+    Args:
+        reference: a callable; the name of a built-in method or of an entry point; ``package.module:function``;
+            ``path/method.py`` or ``path/method.py:function``; or a folder with a ``submission.yaml`` or ``method.py``.
+
+    Raises:
+        UsageError: there is no such method.
+        CanonbenchError: its code cannot be imported, or is no function of (model, tokenizer, request).
+    """
+    if callable(reference):
+        return _method(getattr(reference, "__name__", type(reference).__name__), reference)
+    name = str(reference)
+    if name in BUILT_IN:
+        return _method(name, _from_module(BUILT_IN[name]))
+    installed = {entry.name: entry.value for entry in entry_points(group=GROUP)}
+    if name in installed:
+        return _method(name, _from_module(installed[name]))
+    if Path(name).is_dir():
+        return _from_folder(Path(name))
+    file, _, function = name.partition(".py:") if ".py:" in name else (name.removesuffix(".py"), "", "")
+    if name.endswith(".py") or ".py:" in name:
+        return _method(Path(file).name, _from_file(Path(f"{file}.py"), function or DEFAULT_FUNCTION))
+    if ":" in name:
+        return _method(name, _from_module(name))
+    raise unknown_name(
+        "method", name, [*BUILT_IN, *installed], where="(nor is it a folder, a file.py:function or a module:function)"
+    )
+
+
+def _from_folder(folder: Path) -> Method:
+    """A submission: its code and hyperparameters as its description says; without one, method.py's ``edit``."""
+    description = folder / SUBMISSION
+    content = read_mapping(description, "method: method.py:edit") if description.is_file() else {}
+    code = str(content.get("method", f"method.py:{DEFAULT_FUNCTION}"))
+    defaults = content.get("hyperparameters") or {}
+    if not isinstance(defaults, dict):
+        raise CanonbenchError(f"{description}: 'hyperparameters' must be a mapping, such as 'lr: 3e-4'")
+    found = find_method(str(folder / code) if ".py" in code else code)
+    return Method(folder.resolve().name, found.edit, found.settings, {**found.defaults, **defaults})
+
+
+def _from_module(reference: str) -> Any:
+    module, _, function = reference.partition(":")
+    try:
+        return _attribute(importlib.import_module(module), function, reference)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
+            raise UsageError(f"no method {reference!r}: there is no module {error.name!r}") from error
+        raise CanonbenchError(f"the method {reference} needs the module {error.name!r}; install it") from error
+    except (ImportError, SyntaxError) as error:
+        raise CanonbenchError(f"the method {reference} cannot be imported: {error}") from error
+
+
+def _from_file(path: Path, function: str) -> Any:
+    if not path.is_file():
+        raise UsageError(f"no method at {path}: there is no such file")
+    name = f"canonbench_method_{path.resolve().parent.name}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their own module up
+    sys.path.insert(0, str(path.resolve().parent))  # as for a script: it may import what lies beside it
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # the user's code may raise anything
+        raise CanonbenchError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    return _attribute(module, function, str(path))
+
+
+def _attribute(module: Any, function: str, reference: str) -> Any:
+    if not hasattr(module, function):
+        raise UsageError(f"no method {reference!r}: {module.__name__} has no {function!r}")
+    return getattr(module, function)
+
+
+def _method(name: str, function: Any) -> Method:
+    edit = function() if inspect.isclass(function) else function
+    if not callable(edit):
+        raise CanonbenchError(f"method {name}: {edit!r} is not a function of (model, tokenizer, request)")
+    parameters = list(inspect.signature(edit).parameters.values())
+    if len(parameters) != 3:
+        raise CanonbenchError(
+            f"method {name}: takes {len(parameters)} arguments, must take three: model, tokenizer, request"
+        )
+    return Method(name, edit, _settings(edit, parameters[2].annotation))
+
+
+def _settings(edit: Any, annotation: Any) -> type | None:
+    """X of a request annotated as ``EditRequest[X]``."""
+    if isinstance(annotation, str):  # from __future__ import annotations
+        names = getattr(edit, "__globals__", None) or getattr(type(edit).__call__, "__globals__", {})
+        try:
+            annotation = eval(annotation, names)
+        except Exception as error:  # the user's annotation may be anything
+            raise CanonbenchError(
+                f"the annotation of request, {annotation!r}, cannot be read ({error}); "
+                "import its names outside 'if TYPE_CHECKING'"
+            ) from error
+    arguments = get_args(annotation)
+    return arguments[0] if arguments and isinstance(arguments[0], type) and arguments[0] is not dict else None
