@@ -1,0 +1,125 @@
+"""The settings (hyperparameters) of a method: read from text and checked against its dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+
+from canonbench.errors import CanonbenchError, UsageError, unknown_name
+
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+"""What people write and YAML 1.1 takes for text: 3e-4."""
+
+
+def read_assignments(texts: Iterable[str]) -> dict[str, Any]:
+    """What ``--set`` is given, ``name=value`` each: values are YAML, ``options.r=4`` goes into the mapping ``options``.
+
+    Raises:
+        UsageError: a text is no assignment, its value no YAML, or a name is given both a value and parts.
+    """
+    values: dict[str, Any] = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        *outer, name = (part.strip() for part in path.split("."))
+        if not equals or not all([*outer, name]):
+            raise UsageError(f"--set {text}: must read name=value, such as --set lr=3e-4")
+        inner = values
+        for part in outer:
+            inner = inner.setdefault(part, {})
+            if not isinstance(inner, dict):
+                raise UsageError(f"--set {text}: {part!r} has been given a value already, so it has no parts")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {text}: the value is not valid YAML; quote it") from error
+        if isinstance(inner.get(name), dict) and not isinstance(parsed, dict):
+            raise UsageError(f"--set {text}: parts of {name!r} have been given already")
+        inner[name] = parsed
+    return values
+
+
+def merged(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with those of ``over`` put in; mappings are merged part by part."""
+    both = dict(values)
+    for name, value in over.items():
+        below = both.get(name)
+        both[name] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+def parse_settings(settings_class: type | None, values: Mapping[str, Any]) -> Any:
+    """An instance of ``settings_class`` with these values; a plain dict where a method has no such class.
+
+    Text becomes a number where a number is wanted, and where nothing says what is wanted: "3e-4" is one.
+
+    Raises:
+        UsageError: an unknown setting, one that is missing, or a value that its type or bounds refuse.
+        CanonbenchError: the class itself is unusable, see ``fields_of``.
+    """
+    if settings_class is None:
+        return {str(name): _with_numbers(value) for name, value in values.items()}
+    wanted, known = adapter(settings_class), names(settings_class)
+    for name in values:
+        if name not in known:
+            raise _unknown(str(name), known)
+    given = {name: _with_numbers(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    try:
+        return wanted.validate_python(given)
+    except ValidationError as error:
+        raise UsageError(_first_problem(error, given)) from error
+
+
+def _unknown(name: str, known: list[str]) -> UsageError:
+    return unknown_name("setting", name, known) if known else UsageError(f"unknown setting {name!r}: there are none")
+
+
+def names(settings_class: type) -> list[str]:
+    """What can be set."""
+    return [field.name for field in dataclasses.fields(settings_class) if field.init]
+
+
+def adapter(settings_class: type) -> TypeAdapter[Any]:
+    """What checks values against the class; CanonbenchError if it is no dataclass, or has a type that cannot be."""
+    if not dataclasses.is_dataclass(settings_class):
+        raise CanonbenchError(f"the settings class {settings_class.__name__} must be a dataclass")
+    try:
+        return TypeAdapter(settings_class)
+    except (PydanticUserError, NameError) as error:
+        reason = str(error).splitlines()[0]
+        raise CanonbenchError(f"the settings class {settings_class.__name__} cannot be used: {reason}") from error
+
+
+def _with_numbers(value: Any) -> Any:
+    match value:
+        case str() if NUMBER.fullmatch(value):
+            return float(value)
+        case Mapping():
+            return {name: _with_numbers(each) for name, each in value.items()}
+        case list():
+            return [_with_numbers(each) for each in value]
+        case _:
+            return value
+
+
+def _first_problem(error: ValidationError, given: Mapping[str, Any]) -> str:
+    """One line: which setting, what was given, what it should have been."""
+    first, *_ = problems = error.errors(include_url=False)
+    where = first["loc"]
+    if not where:  # a check of the class as a whole
+        return f"settings: {_message(first)}"
+    name = str(where[0])
+    if name not in given:
+        return f"setting {name!r} has no default; give --set {name}=VALUE"
+    # a field of several types has one problem for each
+    same = dict.fromkeys(_message(each) for each in problems if each["loc"][:1] == where[:1])
+    return f"setting {name!r} is {given[name]!r}: {', or '.join(same)}"
+
+
+def _message(problem: Any) -> str:
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return "a part is missing" if message == "Field required" else message.replace("Input should", "should", 1)

@@ -1,0 +1,99 @@
+"""The settings of a method, listed for people: what --help and docs/methods.md say of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import PydanticUserError
+
+from canonbench.editing.settings import adapter, names
+from canonbench.errors import CanonbenchError
+
+KINDS = {
+    "number": "number",
+    "integer": "whole number",
+    "string": "text",
+    "boolean": "true | false",
+    "null": "null",
+    "array": "list",
+    "object": "mapping",
+}
+"""JSON Schema's types in plain words."""
+
+
+class SettingDoc(NamedTuple):
+    """One setting, for --help and the docs."""
+
+    name: str
+    type: str
+    """In plain words with its bounds: ``number > 0``, ``paper | released``."""
+    default: str
+    """As it would be typed; ``required`` where there is none."""
+    doc: str
+    """The attribute docstring, on one line."""
+
+
+def fields_of(settings_class: type) -> list[SettingDoc]:
+    """Every field of a settings dataclass, in its order.
+
+    Raises:
+        CanonbenchError: a field's type is none that can be given as text.
+    """
+    schema = _schema(settings_class)
+    definitions = schema.get("$defs", {})
+    required = set(schema.get("required", ()))
+    return [
+        SettingDoc(
+            name,
+            _type_text(field, definitions),
+            "required" if name in required else _default_text(settings_class, name, field),
+            " ".join(field.get("description", "").split()),
+        )
+        for name, field in schema.get("properties", {}).items()
+        if name in names(settings_class)
+    ]
+
+
+def _schema(settings_class: type) -> dict[str, Any]:
+    try:
+        return adapter(settings_class).json_schema()
+    except PydanticUserError as error:
+        reason = str(error).splitlines()[0]
+        raise CanonbenchError(f"the settings class {settings_class.__name__} cannot be listed: {reason}") from error
+
+
+def _type_text(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """A JSON Schema in plain words."""
+    if "$ref" in field:
+        return _type_text(definitions[field["$ref"].rsplit("/", 1)[-1]], definitions)
+    if "anyOf" in field:
+        return " | ".join(_type_text(each, definitions) for each in field["anyOf"])
+    if "const" in field or "enum" in field:
+        return " | ".join(_text(value) for value in field.get("enum", [field.get("const")]))
+    if "prefixItems" in field:
+        return ", ".join(_type_text(each, definitions) for each in field["prefixItems"])
+    kind = KINDS.get(field.get("type", ""), "anything")
+    if kind == "list" and "items" in field:
+        return f"list, each {_type_text(field['items'], definitions)}"
+    return f"{kind}{_bounds(field)}"
+
+
+def _bounds(field: Mapping[str, Any]) -> str:
+    signs = {"exclusiveMinimum": ">", "minimum": ">=", "exclusiveMaximum": "<", "maximum": "<="}
+    found = [f"{sign} {_text(field[key])}" for key, sign in signs.items() if key in field]
+    return f" {', '.join(found)}" if found else ""
+
+
+def _default_text(settings_class: type, name: str, field: Mapping[str, Any]) -> str:
+    if "default" in field:
+        return _text(field["default"])
+    factory = settings_class.__dataclass_fields__[name].default_factory  # type: ignore[attr-defined]
+    return _text(factory()) if callable(factory) else ""
+
+
+def _text(value: Any) -> str:
+    """As YAML on one line, so that it can be typed after ``--set name=``."""
+    return yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("...\n").strip()
