@@ -52,14 +52,14 @@ def build_row(
         split=asked.split,
         limit=asked.limit,
         track="joint" if len(asked.tasks) > 1 else "per-task",
-        model=_reference(loaded),
-        base=_reference(base[0]) if base else None,
+        model=reference(loaded),
+        base=reference(base[0]) if base else None,
         method=None,
         hyperparameters=None,
         fingerprints=Fingerprints(model=fingerprint.key, base=base[1].key if base else None),
         dtype=loaded.dtype,  # type: ignore[arg-type]
         device=str(loaded.device),
-        versions=_versions(),
+        versions=versions(),
         seconds=round(seconds, 3),
         peak_memory_bytes=peak_memory(loaded.device),
         seed=asked.seed,
@@ -91,11 +91,13 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _reference(loaded: LoadedModel) -> ModelReference:
+def reference(loaded: LoadedModel) -> ModelReference:
+    """What a model is called."""
     return ModelReference(name=loaded.source.name, source=loaded.source.kind, revision=loaded.source.revision)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of all that numbers may depend on."""
     return {
         "python": platform.python_version(),
         "canonbench": __version__,

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +17,7 @@ from canonbench.models.checkpoint import Trust
 from canonbench.models.load import Loading
 from canonbench.runs.build import build_row
 from canonbench.runs.examples import concatenate, general_columns, task_columns, write_parquet
-from canonbench.runs.folder import RunFolder
+from canonbench.runs.folder import RUNS, RunFolder, run_folder
 from canonbench.runs.look import Seen, look, require_comparable
 from canonbench.runs.measure import Measured, Subject, measure
 from canonbench.runs.pair import ModelLike, Opener, free, openers
@@ -31,8 +27,6 @@ from canonbench.runs.settings import Asked, announce, resolve
 from canonbench.runs.store import Store, base_store, content_key
 from canonbench.runs.writable import require_folder, require_output
 from canonbench.suite import Suite
-
-RUNS = Path("canonbench-runs")
 
 
 def evaluate(
@@ -130,7 +124,7 @@ class _Evaluation:
             before = look(base, self.asked, self.questions)
             require_comparable(seen, before)
         identity = self.identity(seen, before)
-        folder = stack.enter_context(_run_folder(run, identity, seen.loaded.source.name))
+        folder = stack.enter_context(run_folder(run, identity, seen.loaded.source.name))
         if run is not None:
             self.progress.say(f"run folder: {folder.path}")
         if folder.claim(identity, {"passed": dict(self.passed)}) and folder.row_path.is_file():
@@ -236,23 +230,3 @@ def _require_changed(edited: Mapping[str, Measured], base: Mapping[str, Measured
             "base and edited model score every example exactly alike: the edit (or adapter) has no effect "
             "on this suite, so there is nothing to report"
         )
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", Path(name).name if "/" in name else name).strip("-.") or "model"
-
-
-@contextmanager
-def _run_folder(run: str | Path | None, identity: Mapping[str, Any], name: str) -> Iterator[RunFolder]:
-    """The run's folder, held; a temporary one where the caller wants none."""
-    if run is None:
-        with tempfile.TemporaryDirectory(prefix="canonbench-") as temporary:
-            yield RunFolder(Path(temporary))
-        return
-    path = Path(run)
-    if run == "auto":
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-        path = RUNS / f"{_slug(name)}-{identity['suite']}-{identity['split']}-{digest}"
-    folder = RunFolder(path)
-    with folder.held():
-        yield folder

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +23,9 @@ from canonbench.runs.store import written
 from canonbench.runs.writable import require_folder
 
 IDENTITY = "identity"
+
+RUNS = Path("canonbench-runs")
+"""Where run folders are made when nobody names one."""
 
 
 @dataclass(frozen=True)
@@ -142,3 +147,29 @@ class RunFolder:
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", Path(name).name if "/" in name else name).strip("-.") or "model"
+
+
+@contextmanager
+def run_folder(run: str | Path | None, identity: Mapping[str, Any], name: str) -> Iterator[RunFolder]:
+    """The run's folder, held; a temporary one where the caller wants none.
+
+    Args:
+        run: the folder; ``auto`` makes one under ``RUNS`` after ``name`` and ``identity``; None: a temporary one.
+        identity: all that the run's numbers depend on.
+        name: the model's.
+    """
+    if run is None:
+        with tempfile.TemporaryDirectory(prefix="canonbench-") as temporary:
+            yield RunFolder(Path(temporary))
+        return
+    path = Path(run)
+    if run == "auto":
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+        path = RUNS / f"{_slug(name)}-{identity['suite']}-{identity['split']}-{digest}"
+    folder = RunFolder(path)
+    with folder.held():
+        yield folder

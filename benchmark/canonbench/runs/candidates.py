@@ -1,0 +1,85 @@
+"""Ask a method for its candidates, and look at each before it is measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from canonbench.editing.contract import EditRequest
+from canonbench.editing.method import Method
+from canonbench.errors import CanonbenchError
+from canonbench.models.face import vocabulary_size
+from canonbench.models.fingerprint import Fingerprint
+from canonbench.models.load import LoadedModel
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A candidate as the method yielded it; true only until the next one is asked for."""
+
+    number: int
+    model: Any
+    training_loss: float | None
+    seconds: float
+    """Since the one before."""
+
+
+@dataclass
+class Listener:
+    """Hears a method's reports: keeps the last training loss and passes everything on."""
+
+    tell: Callable[[int, int, float], None]
+    loss: float | None = None
+
+    def __call__(self, step: int, steps: int, loss: float) -> None:
+        """One step is done."""
+        self.loss = float(loss)
+        self.tell(step, steps, self.loss)
+
+
+def candidates(
+    method: Method, loaded: LoadedModel, request: EditRequest[Any], listener: Listener, what: str
+) -> Iterator[Trained]:
+    """The candidates that a method yields (or the one model that it returns), numbered from 1.
+
+    Raises:
+        CanonbenchError: the method's code raised something; it says what, and after how many candidates.
+    """
+    number, start = 0, time.perf_counter()
+    try:
+        edited = method.edit(loaded.model, loaded.tokenizer, request)
+        for model in edited if hasattr(edited, "__next__") else (edited,):
+            number += 1
+            yield Trained(number, model, listener.loss, time.perf_counter() - start)
+            start = time.perf_counter()
+    except CanonbenchError as error:
+        raise type(error)(f"{what}: {error}") from error
+    except Exception as error:  # somebody else's code may raise anything
+        reason = " ".join(str(error).split()) or "no message"
+        raise CanonbenchError(
+            f"{what}: the method raised {type(error).__name__} after {number} candidates: {reason} "
+            "('canonbench --debug ...' shows where)"
+        ) from error
+
+
+def require_candidate(model: Any, base: LoadedModel, vocabulary: int) -> None:
+    """What a method yielded can be scored beside its base.
+
+    Raises:
+        CanonbenchError: it is no model, has another vocabulary, or is on another device.
+    """
+    if not callable(getattr(model, "get_output_embeddings", None)):
+        raise CanonbenchError(f"a method must return or yield a causal language model, not {type(model).__name__}")
+    if model.device != base.device:
+        raise CanonbenchError(f"it is on {model.device}, but the run is on {base.device}; move it back")
+    if vocabulary_size(model) != vocabulary:
+        raise CanonbenchError(
+            f"a different architecture: {vocabulary_size(model)} output rows, the base has {vocabulary}"
+        )
+
+
+def same_architecture(edited: Fingerprint, base: Fingerprint) -> bool:
+    """Whether a candidate without an adapter has exactly its base's tensors, by name."""
+    return edited.tensors.keys() == base.tensors.keys()

@@ -1,0 +1,39 @@
+"""examples.parquet of an edit run: the base's rows once, and those of every candidate that a league took."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from canonbench.runs.examples import Columns, concatenate, general_columns, task_columns
+from canonbench.runs.measure import Measured
+from canonbench.runs.questions import Question, Unit
+from canonbench.scoring.selection import UNEDITED
+
+
+def candidate_columns(
+    rows: Question,
+    units: dict[str, Unit],
+    edited: dict[str, Measured],
+    base: dict[str, Measured],
+    *,
+    seed: int,
+    number: int = UNEDITED,
+) -> Columns:
+    """One task's evaluation rows, hard negatives and general chunks, by one candidate beside the base.
+
+    Args:
+        rows: the task's rows.
+        units: its requests, under its name and ``general``.
+        edited: what the candidate's were measured, likewise; the base's own for the unedited model.
+        base: the base's, with ``noise``.
+        seed: the candidate's.
+        number: the candidate's.
+    """
+    name = rows.task.name
+    blocks = task_columns(rows, units[name], edited[name], base[name])
+    general = general_columns(units["general"], edited["general"], base["general"], base["noise"])
+    general["task"] = np.full(len(general["task"]), name, dtype=object)
+    columns = concatenate([*blocks, general])
+    for key, value in (("seed", seed), ("candidate", number)):
+        columns[key] = np.full(len(columns["task"]), value, dtype=np.int64)
+    return columns
