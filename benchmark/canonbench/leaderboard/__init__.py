@@ -1,6 +1,9 @@
-"""Rows: their schema, and the one function that computes their numbers from per-example values."""
+"""Rows: their schema, and the functions (one per kind of row) that compute their numbers from per-example values."""
 
-from canonbench.leaderboard.aggregate import Aggregates, GeneralText, TaskSpec, aggregate
+from canonbench.leaderboard.aggregate import Aggregates, aggregate
+from canonbench.leaderboard.aggregate_edits import EditAggregates, aggregate_edits
+from canonbench.leaderboard.aggregate_general import GeneralText
+from canonbench.leaderboard.aggregate_tasks import TaskSpec
 from canonbench.leaderboard.row import ComparableGroup, Fingerprints, ModelReference, Provenance, Row, SuiteReference
 from canonbench.leaderboard.row_results import (
     Average,
@@ -23,6 +26,7 @@ __all__ = [
     "ChangeWithInterval",
     "Clean",
     "ComparableGroup",
+    "EditAggregates",
     "Fingerprints",
     "General",
     "GeneralText",
@@ -37,6 +41,7 @@ __all__ = [
     "TaskResult",
     "TaskSpec",
     "aggregate",
+    "aggregate_edits",
     "json_schema",
     "schema_text",
 ]

@@ -1,8 +1,9 @@
-"""The columns of ``examples.parquet``, checked and cut into one block per task and part."""
+"""The columns of ``examples.parquet``, checked and cut into one block per task, part and model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from canonbench.scoring import LOSSES, require_finite, task_loss
 if TYPE_CHECKING:
     import pyarrow
 
+NEVER_EMPTY = ("task", "part", "index", "clean", "n_tokens_a", "seed", "candidate")
 TOLERANCE = 1e-9
 """Nats by which a stored loss may differ from the one recomputed from the stored log-probabilities."""
 
@@ -34,14 +36,17 @@ COLUMNS = {
     "base_again_log_p_a": "float64",  # the base's second measurement, on (some) chunks of general text
 }
 """The columns that numbers are computed from, and their Arrow types; others may stand beside them."""
+EDIT_COLUMNS = {**COLUMNS, "seed": "int64", "candidate": "int64"}
+"""The columns of an edit run: ``edited_*`` is what that candidate of that seed scored, 0 the unedited model."""
+
+Columns = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of one task and part in the order of their index; all arrays (n,)."""
+    """The rows of one task and part, scored by one model, in the order of their index; all arrays (n,)."""
 
-    what: str
-    """For messages, e.g. ``country evaluation``."""
+    index: NDArray[np.int64]
     clusters: list[str]
     """(n,) the subject of each row."""
     clean: NDArray[np.bool_]
@@ -60,10 +65,13 @@ class Block:
 
 
 Blocks = dict[tuple[str, str], Block]
+"""By (task, part)."""
+EditBlocks = dict[tuple[str, str, int, int], Block]
+"""By (task, part, seed, candidate)."""
 
 
 def read_blocks(examples: Mapping[str, Any] | pyarrow.Table, losses: Mapping[str, str]) -> Blocks:
-    """Cut the examples into blocks by (task, part); (``""``, ``"general"``) is general text.
+    """Cut a fixed checkpoint's examples into blocks by (task, part); (``""``, ``"general"``) is general text.
 
     Args:
         examples: a table, or a mapping of columns in which NaN stands for null.
@@ -73,48 +81,77 @@ def read_blocks(examples: Mapping[str, Any] | pyarrow.Table, losses: Mapping[str
         CanonbenchError: a column is missing or of another type; a task or part is unknown; a row stands twice; a
             log-probability is missing, NaN or infinite; or a stored loss is not what its log-probabilities give.
     """
-    columns = _numpy_columns(examples)
+    columns = _numpy_columns(examples, COLUMNS)
     has_base = bool((~np.isnan(columns["base_log_p_a"])).any())
     blocks: Blocks = {}
-    for task, part in sorted(set(zip(columns["task"], columns["part"], strict=True))):
+    for (task, part), rows in _groups(columns, ("task", "part")):
         expected = part == "general" if task == "" else task in losses and part in ("evaluation", "hard_negatives")
         if not expected:
             raise CanonbenchError(f"examples: unexpected rows of task {task!r}, part {part!r}")
-        rows = np.flatnonzero((columns["task"] == task) & (columns["part"] == part))
-        rows = rows[np.argsort(columns["index"][rows], kind="stable")]
-        chosen = {name: values[rows] for name, values in columns.items()}
-        loss = losses[task] if part == "evaluation" else "nll"
-        blocks[task, part] = _block(chosen, f"{task} {part}".strip(), loss, has_base)
+        blocks[task, part] = _block(rows, f"{task} {part}".strip(), _loss(losses, task, part), has_base)
     return blocks
 
 
-def _numpy_columns(examples: Mapping[str, Any] | pyarrow.Table) -> dict[str, NDArray[Any]]:
+def read_edit_blocks(examples: Mapping[str, Any] | pyarrow.Table, losses: Mapping[str, str]) -> EditBlocks:
+    """Cut an edit run's examples into blocks by (task, part, seed, candidate).
+
+    General text stands under each task, because every candidate has general losses of its own.
+
+    Raises:
+        CanonbenchError: as ``read_blocks``; or a base's log-probability is missing.
+    """
+    columns = _numpy_columns(examples, EDIT_COLUMNS)
+    blocks: EditBlocks = {}
+    for (task, part, seed, candidate), rows in _groups(columns, ("task", "part", "seed", "candidate")):
+        if task not in losses or part not in ("evaluation", "hard_negatives", "general"):
+            raise CanonbenchError(f"examples: unexpected rows of task {task!r}, part {part!r}")
+        what = f"{task} {part}, seed {seed}, candidate {candidate}"
+        blocks[task, part, seed, candidate] = _block(rows, what, _loss(losses, task, part), has_base=True)
+    return blocks
+
+
+def _loss(losses: Mapping[str, str], task: str, part: str) -> str:
+    return losses[task] if part == "evaluation" else "nll"
+
+
+def _groups(columns: Columns, by: tuple[str, ...]) -> Iterator[tuple[tuple[Any, ...], Columns]]:
+    """The rows that agree in the columns ``by``, each group in the order of its index, groups in sorted order."""
+    rows_of: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for row, key in enumerate(zip(*(columns[name].tolist() for name in by), strict=True)):
+        rows_of[key].append(row)
+    for key in sorted(rows_of):
+        rows = np.array(rows_of[key])
+        rows = rows[np.argsort(columns["index"][rows], kind="stable")]
+        yield key, {name: values[rows] for name, values in columns.items()}
+
+
+def _numpy_columns(examples: Mapping[str, Any] | pyarrow.Table, wanted: Mapping[str, str]) -> Columns:
     import pyarrow as pa  # noqa: PLC0415  (importing canonbench.leaderboard must stay quick)
 
     names = examples.column_names if isinstance(examples, pa.Table) else list(examples)
-    missing = [name for name in COLUMNS if name not in names]
+    missing = [name for name in wanted if name not in names]
     if missing:
         raise CanonbenchError(f"examples: missing column {', '.join(missing)}")
     try:
         if not isinstance(examples, pa.Table):
-            examples = pa.table({name: pa.array(examples[name], from_pandas=True) for name in COLUMNS})
-        table = examples.select(list(COLUMNS)).cast(pa.schema(list(COLUMNS.items())))
+            examples = pa.table({name: pa.array(examples[name], from_pandas=True) for name in wanted})
+        table = examples.select(list(wanted)).cast(pa.schema(list(wanted.items())))
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
         raise CanonbenchError(f"examples: a column has another type: {' '.join(str(error).split())}") from error
-    for name in ("task", "part", "index", "clean", "n_tokens_a"):
-        if table.column(name).null_count:
+    for name in wanted:
+        if name in NEVER_EMPTY and table.column(name).null_count:
             raise CanonbenchError(f"examples: column {name} has empty cells")
-    return {name: table.column(name).to_numpy() for name in COLUMNS}
+    return {name: table.column(name).to_numpy() for name in wanted}
 
 
-def _block(columns: Mapping[str, NDArray[Any]], what: str, loss: str, has_base: bool) -> Block:
+def _block(columns: Columns, what: str, loss: str, has_base: bool) -> Block:
     index = columns["index"]
     repeated = index[:-1][index[1:] == index[:-1]]
     if repeated.size:
         raise CanonbenchError(f"{what}: row {repeated[0]} stands twice")
     clusters = [subject or f"row {row}" for subject, row in zip(columns["subject"], index, strict=True)]
     return Block(
-        what,
+        index,
         clusters,
         columns["clean"].astype(bool),
         columns["n_tokens_a"],
@@ -124,7 +161,7 @@ def _block(columns: Mapping[str, NDArray[Any]], what: str, loss: str, has_base: 
     )
 
 
-def _losses(columns: Mapping[str, NDArray[Any]], model: str, what: str, loss: str) -> NDArray[np.float64]:
+def _losses(columns: Columns, model: str, what: str, loss: str) -> NDArray[np.float64]:
     sides = "ab"[: LOSSES[loss].arity]
     log_p = [
         require_finite(columns[f"{model}_log_p_{side}"], f"{what}: {model} log p_{side}", columns["index"])

@@ -1,0 +1,168 @@
+"""The numbers of one task, and the average over tasks.
+
+Both are means over repetitions: a fixed checkpoint is one, an edit run has one per seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from canonbench.leaderboard.aggregate_examples import Block
+from canonbench.leaderboard.row_results import (
+    Average,
+    Change,
+    ChangeWithInterval,
+    Clean,
+    HardNegatives,
+    TaskResult,
+    is_complete,
+)
+from canonbench.scoring import (
+    Protocol,
+    difference_units,
+    draw,
+    mean_draw,
+    mean_loss,
+    percentile_interval,
+    stream,
+    success_rate,
+    successes,
+)
+
+Draws = NDArray[np.float64] | None
+
+
+class TaskSpec(NamedTuple):
+    """How a task is scored: its loss by name, and its own δ in nats (a protocol may override it)."""
+
+    loss: str
+    threshold: float
+
+
+class Pair(NamedTuple):
+    """A number before and after the edit, not yet rounded, and the bootstrap's draws of the difference."""
+
+    base: float | None
+    edited: float
+    draws: Draws = None
+
+    def change(self) -> dict[str, Any]:
+        """The fields of a ``Change``."""
+        delta = None if self.base is None else self.edited - self.base
+        return {"base": self.base, "edited": self.edited, "delta": delta}
+
+    def change_with_interval(self) -> dict[str, Any]:
+        """The fields of a ``ChangeWithInterval``."""
+        return {**self.change(), "ci": percentile_interval(self.draws)}
+
+
+class Scored(NamedTuple):
+    """A task's result, and the unrounded numbers that the average is taken of."""
+
+    result: TaskResult
+    success: Pair
+    clean: Pair | None
+    hard_negatives: Pair | None
+
+
+def score_task(
+    name: str,
+    spec: TaskSpec,
+    evaluation: Sequence[Block],
+    hard_negatives: Sequence[Block],
+    protocol: Protocol,
+    seed: int,
+) -> Scored:
+    """A task's numbers, means over repetitions (PROTOCOL sections 2, 3 and 5).
+
+    Args:
+        evaluation: one block per repetition, at least one, all of the same rows and with the same base.
+        hard_negatives: likewise, or none at all.
+        seed: of the bootstrap, which resamples subjects and keeps each row's mean over repetitions whole; every
+            task and part draws from a stream of its own.
+    """
+    first, threshold = evaluation[0], protocol.threshold(name, spec.threshold)
+    sample = _Sampler(protocol.bootstrap_resamples, seed)
+    success, clean = _success(evaluation, threshold, sample, f"{name} evaluation"), _clean(evaluation, threshold)
+    over = _hard_negatives(hard_negatives, sample, f"{name} hard_negatives") if hard_negatives else None
+    result = TaskResult(
+        loss=spec.loss,
+        threshold=threshold,
+        n=first.edited.size,
+        n_subjects=first.n_clusters,
+        success=ChangeWithInterval(**success.change_with_interval()),
+        clean=None if clean is None else Clean(**clean.change(), n=int(first.clean.sum())),
+        hard_negatives=None
+        if over is None
+        else HardNegatives(
+            **over.change_with_interval(), n=hard_negatives[0].edited.size, n_subjects=hard_negatives[0].n_clusters
+        ),
+    )
+    return Scored(result, success, clean, over)
+
+
+def average_of(scored: Mapping[str, Scored]) -> Average:
+    """The unweighted mean over tasks, each resampled within itself."""
+    clean = _mean([each.clean for each in scored.values()])
+    over = _mean([each.hard_negatives for each in scored.values()])
+    return Average(
+        tasks=tuple(scored),
+        n_tasks=len(scored),
+        complete=is_complete(tuple(scored)),
+        success=ChangeWithInterval(**_mean_of([each.success for each in scored.values()]).change_with_interval()),
+        clean=None if clean is None else Change(**clean.change()),
+        hard_negatives=None if over is None else ChangeWithInterval(**over.change_with_interval()),
+    )
+
+
+class _Sampler(NamedTuple):
+    """The bootstrap of one row."""
+
+    resamples: int
+    seed: int
+
+    def draws(self, label: str, clusters: Sequence[str], before: Any, after: Any) -> NDArray[np.float64] | None:
+        units = difference_units(before, after, clusters)
+        return draw(units, resamples=self.resamples, generator=stream(self.seed, label))
+
+
+def _success(blocks: Sequence[Block], threshold: float, sample: _Sampler, label: str) -> Pair:
+    first, edited = blocks[0], fmean(success_rate(block.edited, threshold) for block in blocks)
+    if first.base is None:
+        return Pair(None, edited)
+    before = 100.0 * successes(first.base, threshold)
+    after = np.mean([100.0 * successes(block.edited, threshold) for block in blocks], axis=0)
+    return Pair(success_rate(first.base, threshold), edited, sample.draws(label, first.clusters, before, after))
+
+
+def _clean(blocks: Sequence[Block], threshold: float) -> Pair | None:
+    first = blocks[0]
+    if not first.clean.any():
+        return None
+    base = None if first.base is None else success_rate(first.base[first.clean], threshold)
+    return Pair(base, fmean(success_rate(block.edited[block.clean], threshold) for block in blocks))
+
+
+def _hard_negatives(blocks: Sequence[Block], sample: _Sampler, label: str) -> Pair:
+    first, edited = blocks[0], fmean(mean_loss(block.edited) for block in blocks)
+    if first.base is None:
+        return Pair(None, edited)
+    after = np.mean([block.edited for block in blocks], axis=0)
+    return Pair(mean_loss(first.base), edited, sample.draws(label, first.clusters, first.base, after))
+
+
+def _mean(pairs: Sequence[Pair | None]) -> Pair | None:
+    """The mean, or None if a task has no such number: a mean over fewer tasks would look like one over all."""
+    known = [pair for pair in pairs if pair is not None]
+    return _mean_of(known) if len(known) == len(pairs) else None
+
+
+def _mean_of(pairs: Sequence[Pair]) -> Pair:
+    bases = [pair.base for pair in pairs if pair.base is not None]
+    draws = mean_draw([pair.draws for pair in pairs])
+    return Pair(fmean(bases) if bases else None, fmean(pair.edited for pair in pairs), draws)
