@@ -1,0 +1,105 @@
+"""The loop that all finetuning methods share (METHODS section 1, PROTOCOL sections 7 and 8)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from canonbench.editing.batches import Chunks, Encoded, encode_canonical, grouped, shuffled_batches
+from canonbench.editing.contract import EditRequest
+from canonbench.editing.finetune_settings import FinetuneSettings
+from canonbench.editing.losses import example_losses
+from canonbench.editing.regularizers import make_regularizer
+from canonbench.editing.weights import Weights, training_only
+from canonbench.errors import CanonbenchError
+
+S = TypeVar("S", bound=FinetuneSettings)
+
+TOKENS = 4096
+"""Tokens of canonical examples that go through the model in one forward at most."""
+
+
+def finetune(
+    model: Any, tokenizer: Any, request: EditRequest[S], trained: Sequence[str], own: Sequence[str] | None = None
+) -> Iterator[Any]:
+    """Train the parameters of the names ``trained`` in place; yields ``model`` after each epoch.
+
+    Each epoch takes the canonical examples in a new random order, in batches of ``batch_size``. A step on a batch of n
+    examples minimises
+
+        mean over the n examples of the task loss (of log-likelihoods per token)
+        + weight · mean over n random chunks of R of Σ_t KL(p_0 ‖ p)          (or another regulariser)
+
+    by Adam. That is the published micro-batch of one example and one chunk, n = 5 of them accumulated, the sum of their
+    gradients divided by n, which Adam's steps do not depend on. With ``accumulation: released`` only the last of the n
+    micro-batches counts, and examples that fill no batch are left out of their epoch, as in the released code.
+
+    Evaluation mode throughout. Everything random comes from ``request.seed``: same seed, device and base, same weights.
+
+    Args:
+        model: a causal LM, or one with an adapter on it.
+        tokenizer: its tokenizer.
+        request: what to learn, and the settings.
+        trained: as in ``model.named_parameters()``; all others stay as they are.
+        own: those of them that are the base's own and not an adapter's; all, if not given.
+
+    Raises:
+        CanonbenchError: the examples or R cannot be used with this model, there is no R though the regulariser needs
+            it, or the training loss stops being a number.
+    """
+    settings = request.hyperparameters
+    examples = encode_canonical(model, tokenizer, request)
+    order, text = (np.random.default_rng(child) for child in np.random.SeedSequence(request.seed).spawn(2))
+    per_epoch = len(examples) / settings.batch_size
+    per_epoch = math.floor(per_epoch) if settings.accumulation == "released" else math.ceil(per_epoch)
+    if not per_epoch:
+        raise CanonbenchError(
+            f"task {request.task}: {len(examples)} canonical examples fill no batch of {settings.batch_size}, and with "
+            "accumulation=released only full ones count; set a smaller batch_size"
+        )
+    with training_only(model, trained):
+        weights = Weights(model, trained)
+        chunks = partial(Chunks, model, tokenizer, request.regularization, text)
+        with _repeatable(model):
+            regularize = make_regularizer(settings, model, weights, trained if own is None else own, chunks)
+        optimizer = weights.adam(settings.lr)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=settings.epochs)
+        steps = per_epoch * settings.epochs
+        for epoch in range(settings.epochs):
+            batches = list(shuffled_batches(examples, settings.batch_size, order))[:per_epoch]
+            for number, batch in enumerate(batches, start=1):
+                counted = batch[-1:] if settings.accumulation == "released" else batch
+                with _repeatable(model):
+                    loss = _task_gradient(model, weights, counted, request.loss) + regularize(len(counted))
+                if not math.isfinite(loss):
+                    raise CanonbenchError(
+                        f"task {request.task}, epoch {epoch + 1}: the training loss is {loss}; "
+                        f"try a learning rate below lr={settings.lr:g}"
+                    )
+                weights.step(optimizer)
+                request.report(epoch * per_epoch + number, steps, loss)
+            schedule.step()
+            yield model
+
+
+def _task_gradient(model: Any, weights: Weights, examples: Sequence[Encoded], loss: str) -> float:
+    """Add the gradient of the mean task loss to the weights'; returns that loss (nats)."""
+    total = 0.0
+    for group in grouped(examples, lambda example: [len(ids) for ids, _ in example], TOKENS):
+        part = example_losses(model, group, loss).sum() / len(examples)
+        part.backward()  # type: ignore[no-untyped-call]
+        weights.collect()
+        total += part.item()
+    return total
+
+
+def _repeatable(model: Any) -> AbstractContextManager[None]:
+    """On a GPU, attention by matrix products: the backward pass of the fused kernels adds up in any order."""
+    return sdpa_kernel(SDPBackend.MATH) if model.device.type == "cuda" else nullcontext()

@@ -1,0 +1,122 @@
+"""What holds a model in training to its base: KL on general text, L2, elastic weight consolidation (METHODS section 1).
+
+A regulariser is a function that adds the gradient of its term to the weights' and returns the term's value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from canonbench.editing.batches import Chunks, Padded, grouped
+from canonbench.editing.finetune_settings import FinetuneSettings
+from canonbench.editing.losses import log_likelihoods, logits_at, summed_kl, whole
+from canonbench.editing.weights import Weights, add_gradient
+from canonbench.likelihood.tokens import Request
+from canonbench.models.face import vocabulary_size
+
+LOGITS = 2**25
+"""Logits that one forward makes at most (128 MB in float32), unless a single chunk has more."""
+
+Regularizer = Callable[[int], float]
+"""Given the number of canonical examples in the step: adds its gradient, returns its term of the training loss."""
+
+
+def make_regularizer(
+    settings: FinetuneSettings, model: Any, weights: Weights, own: Iterable[str], chunks: Callable[[], Chunks]
+) -> Regularizer:
+    """The regulariser that the settings ask for, made while the weights are still the base's.
+
+    Args:
+        settings: which one, and its weight.
+        model: the model in training.
+        weights: the tensors that train.
+        own: the names of those of them that are the base's own, not an adapter's.
+        chunks: regularisation text; only asked for where it is needed.
+    """
+    weight = settings.regularizer_weight
+    match settings.regularizer:
+        case "kl":
+            return kl(model, weights, weights.copies(own), chunks(), weight)
+        case "l2":
+            return quadratic(weights, weight)
+        case "ewc":
+            return quadratic(weights, weight, fisher(model, weights, chunks().draw_distinct(settings.fisher_chunks)))
+        case "none":
+            return lambda _count: 0.0
+
+
+def kl(model: Any, weights: Weights, base: Mapping[str, Tensor], chunks: Chunks, weight: float) -> Regularizer:
+    """weight · mean over the step's chunks of Σ_t KL(p_0 ‖ p), one random chunk for each canonical example.
+
+    The sum runs over all T tokens of a chunk, as published: over the distributions of what follows each of them. So
+    ``weight`` is some hundred times what a weight per token would be. p_0 is the model itself with adapters switched
+    off and the tensors ``base`` in the place of those that train: what is frozen is not held twice.
+    """
+    most = LOGITS // vocabulary_size(model)
+
+    def add(count: int) -> float:
+        total = 0.0
+        # by length, so that little is padded
+        drawn = sorted(chunks.draw(count), key=lambda chunk: len(chunk.ids))
+        for group in grouped(drawn, lambda chunk: [len(chunk.ids)], most):
+            batch = whole(group, model.device)
+            divergence = weight / count * summed_kl(_base_logits(model, base, batch), logits_at(model, batch))
+            divergence.backward()  # type: ignore[no-untyped-call]
+            weights.collect()
+            total += divergence.item()
+        return total
+
+    return add
+
+
+@torch.no_grad()
+def _base_logits(model: Any, base: Mapping[str, Tensor], batch: Padded) -> Tensor:
+    def run(**inputs: Any) -> Any:
+        return functional_call(model, dict(base), (), inputs) if base else model(**inputs)
+
+    with model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext():
+        return logits_at(model, batch, run)
+
+
+def quadratic(weights: Weights, weight: float, importance: Mapping[str, Tensor] | None = None) -> Regularizer:
+    """weight · Σ F·(θ − θ_0)² over the tensors that train, θ_0 being what they were at the start; F = 1 if not given.
+
+    An adapter's parameters are held to their start like any other.
+    """
+    start = weights.copies(weights.live)
+
+    @torch.no_grad()
+    def add(_count: int) -> float:
+        total = 0.0
+        for name, master in weights.masters.items():
+            away = master - start[name]
+            pull = away if importance is None else away * importance[name]
+            total += weight * torch.vdot(away.flatten(), pull.flatten()).item()
+            add_gradient(master, 2 * weight * pull)
+        return total
+
+    return add
+
+
+def fisher(model: Any, weights: Weights, chunks: Sequence[Request]) -> dict[str, Tensor]:
+    """The diagonal of the empirical Fisher information: mean over chunks of the squared gradient of −log p(chunk).
+
+    −log p(chunk) is a sum over tokens, like the KL term: to second order a divergence from the base of weight w is
+    this quadratic form (without what lies off the diagonal) of weight w/2.
+    """
+    squares = {name: torch.zeros_like(master) for name, master in weights.masters.items()}
+    for chunk in chunks:
+        (log_p,) = log_likelihoods(model, [chunk])
+        log_p.sum().backward()  # type: ignore[no-untyped-call]
+        weights.collect()
+        for name, master in weights.masters.items():
+            if master.grad is not None:
+                squares[name] += master.grad.square() / len(chunks)
+                master.grad = None
+    return squares
