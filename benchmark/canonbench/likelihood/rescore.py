@@ -1,18 +1,20 @@
-"""Score an edited model from where it first differs: below, its hidden states are those of its base.
+"""Score an edited model from where it first differs: below, its hidden states are those of its base, bit for bit.
 
 block = first_changed_block(base, base_fingerprint.tensors, edited_fingerprint.tensors)
-if pays(base, block):
-    states = HiddenStates(folder, block, budget)
-    states.record_probe(base)
-    score(base, pack, during=states.recording)     # for each pack
-    if (way := shortcut(edited, states)) is not None:
-        score(edited, pack, during=way.resuming)   # packs that were not kept run in full
+if pays(base, block) and (way := shortcut(base, block)):
+    states = HiddenStates(folder, way, room=2**30)
+    score(base, pack, during=states.recording)         # for each pack
+    if shortcut(edited, block) == way:
+        score(edited, pack, during=states.resuming)    # packs that were not kept run in full
+
+Below the block the two compute the same, so either may do the recording.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,94 +22,39 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from canonbench.likelihood.blocks import decoder_blocks, hidden_of, listening
 from canonbench.likelihood.forward import hidden_rows
 from canonbench.likelihood.pack import Pack
-from canonbench.likelihood.route import probe_pack
+from canonbench.likelihood.route import probe_pack, route
 
 LEAST_SHARE = 1 / 8
 """Of the blocks, to be skipped. Below it, what is saved is not worth the disk."""
-
-
-class HiddenStates:
-    """Hidden states (B, T, D) of a base model before one block, a file per pack."""
-
-    def __init__(self, folder: Path, block: int, budget: int) -> None:
-        """Use the states in ``folder`` and add to them.
-
-        Args:
-            folder: belongs to one base model (by fingerprint), device, and version of torch and transformers.
-            block: the number of blocks that the states have been through.
-            budget: bytes that all the folder's files may take; what does not fit is not kept.
-        """
-        self.folder, self.block = folder / f"block-{block}", block
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._left = budget - sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
-
-    def _keep(self, pack: Pack, hidden: Tensor) -> None:
-        """Write the states of a pack, unless the budget is spent or the disk is full."""
-        path = self._path(pack)
-        if path.exists() or hidden.nbytes > self._left:
-            return
-        part = path.with_suffix(f".{os.getpid()}")
-        try:
-            save_file({"hidden": hidden.contiguous().cpu()}, part)
-            part.replace(path)
-            self._left -= hidden.nbytes
-        except (OSError, SafetensorError):
-            part.unlink(missing_ok=True)
-            self._left = 0
-
-    @contextmanager
-    def recording(self, model: Any, pack: Pack) -> Iterator[None]:
-        """Keep the states of a pack while a model runs it."""
-        _, blocks = decoder_blocks(model)
-        with listening(blocks[self.block - 1], lambda output: self._keep(pack, hidden_of(output))):
-            yield
-
-    @torch.inference_mode()
-    def record_probe(self, base: Any) -> None:
-        """Keep what ``shortcut`` compares with."""
-        pack = probe_pack(base)
-        with self.recording(base, pack):
-            hidden_rows(base, pack)
-
-    def of(self, pack: Pack, device: torch.device) -> Tensor | None:
-        """The states of a pack, if they were kept."""
-        path = self._path(pack)
-        try:
-            return load_file(path, device=str(device))["hidden"]
-        except (OSError, SafetensorError, KeyError):
-            return None
-
-    def _path(self, pack: Pack) -> Path:
-        digest = hashlib.sha256(repr(pack.ids.shape).encode())
-        for array in (pack.ids, pack.depths, pack.ends):
-            digest.update(b"" if array is None else array.tobytes())
-        return self.folder / f"{digest.hexdigest()}.safetensors"
+PART = ".part"
+"""How the names of files end that are being written."""
 
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How to resume one edited model. Made by ``shortcut``, which has tried it."""
+    """How to enter a model at one block, found by trying; models whose shortcuts are equal share their states."""
 
-    states: HiddenStates
+    block: int
+    """Blocks that the states have been through."""
     arity: int | None
     """Entries of the tuple that a block returns; None if it returns the hidden states alone."""
+    token_bytes: int
+    """Size of one token's state."""
+    probe: str
+    """SHA-256 of the states that the model itself has there on a probe."""
 
     @contextmanager
-    def resuming(self, model: Any, pack: Pack) -> Iterator[None]:
-        """Let the lower blocks answer with the states that were kept of a pack; if none were, let them run."""
-        hidden = self.states.of(pack, model.device)
-        if hidden is None:
-            yield
-            return
+    def taken(self, model: Any, hidden: Tensor) -> Iterator[None]:
+        """Let the lower blocks answer with ``hidden`` (B, T, D) instead of running."""
         answer = hidden if self.arity is None else (hidden, *[None] * (self.arity - 1))
-        skipped = decoder_blocks(model)[1][: self.states.block]
+        skipped = decoder_blocks(model)[1][: self.block]
         own = [vars(block).get("forward") for block in skipped]
         try:
             for block in skipped:
@@ -120,6 +67,70 @@ class Shortcut:
                     block.forward = forward
 
 
+@dataclass
+class HiddenStates:
+    """Hidden states (B, T, D) before one block, a file per pack."""
+
+    folder: Path
+    """For models of one shortcut, device and version of torch and transformers."""
+    way: Shortcut
+    room: int = 0
+    """Bytes that may still be added; what does not fit is not kept."""
+
+    def has(self, pack: Pack) -> bool:
+        """Whether a pack's states were kept."""
+        return self._path(pack).exists()
+
+    @contextmanager
+    def recording(self, model: Any, pack: Pack) -> Iterator[None]:
+        """Keep the states of a pack while a model runs it."""
+        _, blocks = decoder_blocks(model)
+        with listening(blocks[self.way.block - 1], lambda output: self._keep(pack, hidden_of(output))):
+            yield
+
+    @contextmanager
+    def resuming(self, model: Any, pack: Pack) -> Iterator[None]:
+        """Let the lower blocks answer with the states that were kept of a pack; if none were, let them run."""
+        hidden = self._read(pack)
+        if hidden is None:
+            yield
+            return
+        with self.way.taken(model, hidden.to(model.device)):
+            yield
+
+    def _keep(self, pack: Pack, hidden: Tensor) -> None:
+        """Write the states of a pack, unless the room is spent or the disk is full."""
+        path = self._path(pack)
+        if hidden.nbytes > self.room or path.exists():
+            return
+        part = path.with_suffix(f".{os.getpid()}{PART}")
+        states = hidden.contiguous().cpu()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_file({"hidden": states}, part, metadata={"crc32": _checksum(states)})
+            part.replace(path)
+            self.room -= hidden.nbytes
+        except (OSError, SafetensorError):
+            part.unlink(missing_ok=True)
+            self.room = 0
+
+    def _read(self, pack: Pack) -> Tensor | None:
+        """The states of a pack, if they were kept and are whole."""
+        try:
+            with safe_open(self._path(pack), framework="pt") as file:
+                hidden: Tensor = file.get_tensor("hidden").clone()  # a mapped file is not aligned as tensors are
+                whole = file.metadata()["crc32"] == _checksum(hidden)
+        except (OSError, SafetensorError, KeyError, TypeError):
+            return None
+        return hidden if whole and hidden.shape[:2] == pack.ids.shape else None
+
+    def _path(self, pack: Pack) -> Path:
+        digest = hashlib.sha256(repr(pack.ids.shape).encode())
+        for array in (pack.ids, pack.depths, pack.ends):
+            digest.update(b"" if array is None else array.tobytes())
+        return self.folder / f"{digest.hexdigest()}.safetensors"
+
+
 def pays(model: Any, block: int) -> bool:
     """Whether starting at a block is worth it: not on a GPU, which runs the blocks sooner than a disk reads states."""
     _, blocks = decoder_blocks(model)
@@ -127,21 +138,33 @@ def pays(model: Any, block: int) -> bool:
 
 
 @torch.inference_mode()
-def shortcut(edited: Any, states: HiddenStates) -> Shortcut | None:
-    """The way to resume an edited model; None unless, on a probe, it computes these states and goes on from them."""
-    _, blocks = decoder_blocks(edited)
-    pack = probe_pack(edited)
-    if states.of(pack, edited.device) is None or len(blocks) < states.block:
+def shortcut(model: Any, block: int) -> Shortcut | None:
+    """The way into a model at a block; None unless, on a probe, it goes on from there to the very same bits."""
+    _, blocks = decoder_blocks(model)
+    if not 0 < block <= len(blocks) or route(model).head == "logits":
         return None
+    pack = probe_pack(model)
     outputs: list[Any] = []
-    with listening(blocks[states.block - 1], outputs.append):
-        whole = hidden_rows(edited, pack)
-    way = Shortcut(states, len(outputs[0]) if isinstance(outputs[0], tuple) else None)
-    with way.resuming(edited, pack):
-        resumed = hidden_rows(edited, pack)
-    return way if _same(resumed, whole) else None
+    with listening(blocks[block - 1], outputs.append):
+        whole = hidden_rows(model, pack)
+    if len(outputs) != 1 or hidden_of(outputs[0]).shape[:2] != pack.ids.shape:
+        return None
+    arity = len(outputs[0]) if isinstance(outputs[0], tuple) else None
+    hidden = hidden_of(outputs[0]).contiguous().clone()
+    way = Shortcut(block, arity, hidden.shape[-1] * hidden.itemsize, hashlib.sha256(_bytes(hidden)).hexdigest())
+    try:
+        with way.taken(model, hidden):
+            resumed = hidden_rows(model, pack)
+    except Exception:  # a model that needs more of its lower blocks than their states says so in its own way
+        return None
+    return way if torch.equal(resumed, whole) else None
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Equal but for the rounding of sums taken in another order."""
-    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-5, atol=1e-6 * float(other.abs().max()))
+def _checksum(tensor: Tensor) -> str:
+    return str(zlib.crc32(_bytes(tensor)))
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    """The content of a contiguous tensor."""
+    data: memoryview = tensor.cpu().reshape(-1).view(torch.uint8).numpy().data
+    return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +15,12 @@ import transformers
 
 from canonbench.errors import CanonbenchError
 from canonbench.likelihood.engine import SCORER_VERSION, plan, score
+from canonbench.likelihood.forward import without
+from canonbench.likelihood.pack import Pack
 from canonbench.models.fingerprint import Fingerprint
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Unit
+from canonbench.runs.states import States
 from canonbench.runs.store import Journal, Store, content_key
 
 
@@ -45,12 +49,20 @@ class Measured:
 
 
 def measure(
-    subject: Subject, units: Sequence[Unit], store: Store, progress: Progress, *, batch_tokens: int | None, label: str
+    subject: Subject,
+    units: Sequence[Unit],
+    store: Store,
+    progress: Progress,
+    *,
+    batch_tokens: int | None,
+    label: str,
+    states: States | None = None,
 ) -> dict[str, Measured]:
     """Score every unit, skipping what the store already holds.
 
     Args:
         label: ``base`` or ``edited``, for the progress display.
+        states: hidden states to resume from and to add to; None runs everything in full. The scores are the same.
 
     Raises:
         CanonbenchError: a sequence does not fit the model, a logit is not finite, or the disk is full.
@@ -58,19 +70,36 @@ def measure(
     results = {}
     for unit in units:
         with store.journal(subject.key(unit, batch_tokens)) as journal:
-            _fill(journal, subject.model, unit, progress, batch_tokens, f"{label} {unit.name}")
+            _fill(journal, subject.model, unit, progress, batch_tokens, f"{label} {unit.name}", states)
             results[unit.name] = Measured(journal.array(len(unit.requests)), journal.seconds)
     return results
 
 
-def _fill(journal: Journal, model: Any, unit: Unit, progress: Progress, batch_tokens: int | None, what: str) -> None:
-    for pack in plan(model, unit.requests, batch_tokens=batch_tokens, origins=unit.origins):
-        asked = sum(len(unit.requests[request].ids) for request in pack.requests)
-        if not all(request in journal.sums for request in pack.requests):
+def _fill(
+    journal: Journal,
+    model: Any,
+    unit: Unit,
+    progress: Progress,
+    batch_tokens: int | None,
+    what: str,
+    states: States | None,
+) -> None:
+    packs = plan(model, unit.requests, batch_tokens=batch_tokens, origins=unit.origins)
+    rest = [pack for pack in packs if not all(request in journal.sums for request in pack.requests)]
+    progress.advance(_asked(unit, packs) - _asked(unit, rest), what)
+    with states.over(model, rest) if states and rest else nullcontext(without) as during:
+        for pack in rest:
             start = time.perf_counter()
             try:
-                found = {index: float(values.sum()) for index, values in score(model, pack, unit.origins)}
+                found = {
+                    index: float(values.sum()) for index, values in score(model, pack, unit.origins, during=during)
+                }
             except CanonbenchError as error:
                 raise CanonbenchError(f"{error} ({what})") from error
             journal.append(found, time.perf_counter() - start)
-        progress.advance(asked, what)
+            progress.advance(_asked(unit, [pack]), what)
+
+
+def _asked(unit: Unit, packs: Sequence[Pack]) -> int:
+    """Tokens as given of the requests that some packs answer."""
+    return sum(len(unit.requests[request].ids) for pack in packs for request in pack.requests)
