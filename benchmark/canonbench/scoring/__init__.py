@@ -12,6 +12,7 @@ from canonbench.scoring.bootstrap import (
 )
 from canonbench.scoring.leagues import LEAGUES, Membership, general_loss, loss_ratio, membership, noise_floor
 from canonbench.scoring.losses import LOSSES, Loss, loss, task_loss
+from canonbench.scoring.mcnemar import mcnemar
 from canonbench.scoring.protocol import PROTOCOLS, Protocol, protocol, protocol_from_mapping
 from canonbench.scoring.success import mean_loss, require_finite, success_rate, successes
 
@@ -29,6 +30,7 @@ __all__ = [
     "general_loss",
     "loss",
     "loss_ratio",
+    "mcnemar",
     "mean_draw",
     "mean_loss",
     "membership",
