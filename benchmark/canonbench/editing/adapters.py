@@ -1,0 +1,73 @@
+"""Put an untrained adapter of peft onto a base model, repeatably."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import torch
+from peft import get_peft_model
+from torch import Tensor
+
+from canonbench.errors import CanonbenchError
+from canonbench.models.face import vocabulary_size
+from canonbench.models.trouble import first_lines
+
+
+class Adapted(NamedTuple):
+    """A model with an adapter on it, and the names of the parameters to train."""
+
+    model: Any
+    trained: list[str]
+    own: list[str]
+    """Those of them that are the base's own, such as the biases that LoRA can train along."""
+
+
+def adapt(base: Any, config: Any, seed: int) -> Adapted:
+    """Wrap ``base`` in a PeftModel in evaluation mode; its own tensors and their flags stay as they are.
+
+    Args:
+        base: the causal LM; its modules are exchanged in place, until ``.unload()``.
+        config: a peft configuration.
+        seed: of the adapter's random start; torch's global random state is left alone.
+
+    Raises:
+        CanonbenchError: peft cannot adapt this model so (in its own words), or with the adapter switched off the model
+            is not the base any more.
+    """
+    kind = str(config.peft_type.value)
+    flags = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
+    before = _probe(base)
+    devices = [base.device] if base.device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="fan_in_fan_out")  # peft notices Conv1D and sets it right
+            warnings.simplefilter("ignore", FutureWarning)  # of transformers, about peft
+            torch.manual_seed(seed)
+            model = get_peft_model(base, config).eval()
+        trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        with model.disable_adapter():
+            after = _probe(model)
+        _probe(model)
+    except Exception as error:  # each kind of adapter says in its own way what it cannot do
+        raise CanonbenchError(f"peft cannot put {kind} on {type(base).__name__}: {first_lines(error)}") from error
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+    if not trained:
+        raise CanonbenchError(f"{kind} with these options has nothing to train")
+    if not torch.allclose(before, after, rtol=1e-3, atol=1e-3):
+        raise CanonbenchError(
+            f"{kind} with these options changes the base's own weights before training, so that the base cannot be "
+            "compared with or had back; choose another initialisation"
+        )
+    known = {id(parameter) for parameter, _ in flags}
+    return Adapted(model, list(trained), [name for name, parameter in trained.items() if id(parameter) in known])
+
+
+@torch.no_grad()
+def _probe(model: Any) -> Tensor:
+    """Log-probabilities (T, V) of a few tokens."""
+    ids = torch.arange(1, 9, device=model.device)[None] % vocabulary_size(model)
+    logits: Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
+    return logits[0, -8:].float().log_softmax(-1)
