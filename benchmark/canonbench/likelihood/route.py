@@ -16,11 +16,15 @@ from canonbench.likelihood.pack import Pack
 from canonbench.likelihood.plan import Kind, Layout, plan_packs
 from canonbench.likelihood.reference import reference_log_probs
 from canonbench.likelihood.tokens import Request
-from canonbench.models.face import context_length, output_layer, text_config, vocabulary_size
-
-UNLIMITED = 2**31
-LENGTH_DEPENDENT_ROPE = frozenset({"dynamic", "longrope"})
-"""Rotary embeddings that turn by other angles once a batch holds a sequence beyond the original context."""
+from canonbench.models.face import (
+    UNLIMITED,
+    context_length,
+    output_layer,
+    rope_limit,
+    text_config,
+    tokens_in_front,
+    vocabulary_size,
+)
 
 
 class Route(NamedTuple):
@@ -48,12 +52,17 @@ def layout(model: Any, longest: int) -> Layout:
     """How the sequences of a plan may be laid out, the longest of which has ``longest`` tokens."""
     config = text_config(model)
     kind = route(model).kind
-    limit = attention_window(config)
+    limit = tree_limit(model)
     if kind == "tree" and longest > limit:
         kind = "chains"
-    if longest > _rope_limit(config):
+    if longest + tokens_in_front(model) > rope_limit(config):
         kind = "plain"
     return Layout(kind, limit, attention=1 / (6 * getattr(config, "hidden_size", 1024)))
+
+
+def tree_limit(model: Any) -> int:
+    """Tokens that a row of a tree may have: what stands in front of it lies in the attention window too."""
+    return attention_window(text_config(model)) - tokens_in_front(model)
 
 
 def attention_window(config: Any) -> int:
@@ -69,29 +78,19 @@ def attention_window(config: Any) -> int:
     return min((entries[key] for key in keys if type(entries[key]) is int and entries[key] > 0), default=UNLIMITED)
 
 
-def _rope_limit(config: Any) -> int:
-    """The longest sequence whose rotary angles do not depend on its company."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
-    if not any(kind.get("rope_type") in LENGTH_DEPENDENT_ROPE for kind in kinds):
-        return UNLIMITED
-    original = [kind.get("original_max_position_embeddings") for kind in kinds]
-    return int(min((value for value in original if value), default=config.max_position_embeddings))
-
-
 def _try_out(model: Any) -> Route:
     requests = _probes(model)
     truth = np.concatenate(reference_log_probs(model, requests))
     heads: tuple[Head, ...] = ("linear", "tail") if _is_linear(output_layer(model)) else ("tail",)
     head: Head = next((head for head in heads if _right(model, requests, truth, "plain", head)), "logits")
-    kinds: tuple[Kind, ...] = ("tree", "chains")
+    kinds: tuple[Kind, ...] = ("tree", "chains") if tree_limit(model) > 0 else ("chains",)
     kind: Kind = next((kind for kind in kinds if _right(model, requests, truth, kind, head)), "plain")
     return Route(kind, head)
 
 
 def _right(model: Any, requests: list[Request], truth: npt.NDArray[np.float64], kind: Kind, head: Head) -> bool:
     """Whether this way gives the answers that one sequence at a time gives."""
-    way = Layout(kind, attention_window(text_config(model)), attention=1e-3)
+    way = Layout(kind, tree_limit(model), attention=1e-3)
     found: dict[int, npt.NDArray[np.float64]] = {}
     try:
         for pack in plan_packs(requests, 128, way):
@@ -111,8 +110,8 @@ def probe_pack(model: Any) -> Pack:
 
 def _probes(model: Any) -> list[Request]:
     """Random sequences that branch, are prefixes of each other, and differ in length; all their tokens are asked."""
-    config = text_config(model)
-    room = min(attention_window(config), _rope_limit(config), context_length(model) or UNLIMITED)
+    rope = rope_limit(text_config(model)) - tokens_in_front(model)
+    room = min(tree_limit(model), rope, context_length(model) or UNLIMITED)
     scale = 4 if room >= 64 else 1
     draw = np.random.default_rng(0)
     stem, left, right, alone, short = (

@@ -25,10 +25,7 @@ def base_of(folder: Path) -> str:
     name, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not name:
         raise CanonbenchError(f"{folder} does not name its base model; give it with --base")
-    for place in (Path(name), folder / name):
-        if place.exists():
-            return str(place)
-    return f"{name}@{revision}" if revision else str(name)
+    return files.find_base(folder, str(name), revision)
 
 
 def apply_adapter(base: Any, folder: Path, *, trust: Trust) -> Any:
@@ -40,8 +37,6 @@ def apply_adapter(base: Any, folder: Path, *, trust: Trust) -> Any:
     Raises:
         CanonbenchError: the adapter's weights are missing, corrupt or a pickle, do not fit the base, or change nothing.
     """
-    import torch  # noqa: PLC0415
-
     _check_config(folder)
     files.require_weights(files.names(folder), str(folder), allow_pickle=trust.pickle)
     with one_line(f"the adapter {folder}"):
@@ -49,9 +44,16 @@ def apply_adapter(base: Any, folder: Path, *, trust: Trust) -> Any:
         merging = try_merging(model)
         if merging == "changes nothing":
             raise CanonbenchError(f"the adapter {folder} changes nothing: every weight it touches stays as it is")
-        if merging == "changes" and base.dtype in (torch.float32, torch.float64):
+        if merging == "changes" and merges_exactly(base):
             model = model.merge_and_unload()
     return model.eval()
+
+
+def merges_exactly(model: Any) -> bool:
+    """Whether the model's dtype has room for the sum of weight and adapter."""
+    import torch  # noqa: PLC0415
+
+    return model.dtype in (torch.float32, torch.float64)
 
 
 def try_merging(model: Any) -> Merging:

@@ -9,6 +9,10 @@ from torch import nn
 
 from canonbench.errors import CanonbenchError
 
+UNLIMITED = 2**31
+LENGTH_DEPENDENT_ROPE = frozenset({"dynamic", "longrope"})
+"""Rotary embeddings that turn by other angles once a batch holds a sequence beyond the original context."""
+
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length")
 
 
@@ -21,17 +25,32 @@ def text_config(model: Any) -> Any:
 def context_length(model: Any) -> int | None:
     """The longest sequence the model takes, in tokens; None where nothing limits it (ALiBi, recurrent).
 
-    The virtual tokens of prompt tuning and its relatives take up part of the base model's context.
+    What stands in front of every sequence takes up part of the base model's context.
     """
     config = text_config(model)
     if getattr(config, "alibi", False) or config.model_type == "bloom":  # Bloom is ALiBi though old files limit it
         return None
-    prompt = getattr(getattr(model, "active_peft_config", None), "num_virtual_tokens", None) or 0
     for key in CONTEXT_KEYS:
         value = getattr(config, key, None)
         if isinstance(value, int) and value > 0:
-            return value - prompt
+            return value - tokens_in_front(model)
     return None
+
+
+def tokens_in_front(model: Any) -> int:
+    """Tokens before every sequence: the virtual ones of prompt tuning and its relatives, or an in-context edit's."""
+    virtual = getattr(getattr(model, "active_peft_config", None), "num_virtual_tokens", None) or 0
+    return virtual + int(getattr(model, "num_context_tokens", 0))
+
+
+def rope_limit(config: Any) -> int:
+    """The longest sequence whose rotary angles do not depend on its company; UNLIMITED for most models."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    if not any(kind.get("rope_type") in LENGTH_DEPENDENT_ROPE for kind in kinds):
+        return UNLIMITED
+    original = [kind.get("original_max_position_embeddings") for kind in kinds]
+    return int(min((value for value in original if value), default=config.max_position_embeddings))
 
 
 def output_layer(model: Any) -> nn.Module:

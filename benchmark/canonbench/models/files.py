@@ -16,6 +16,8 @@ INDEX = "model.safetensors.index.json"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_PICKLE = "adapter_model.bin"
+EDIT_FILE = "canonbench_edit.json"
+DELTA = "delta.safetensors"
 PICKLES = "pytorch_model*.bin"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model")
 
@@ -71,6 +73,15 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CanonbenchError(f"{path}: expected a JSON object, found a {type(content).__name__}")
     return content
+
+
+def find_base(folder: Path, name: str, revision: str | None) -> str:
+    """The base that an adapter or edit in ``folder`` names, as ``--model`` takes it; a relative path is looked up from
+    the working folder, then from ``folder``."""
+    for place in (Path(name), folder / name):
+        if place.exists():
+            return str(place)
+    return f"{name}@{revision}" if revision else name
 
 
 def names(folder: Path) -> list[str]:

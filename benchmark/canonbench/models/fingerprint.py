@@ -45,6 +45,8 @@ class Fingerprint:
     config: str
     tensors: dict[str, str]
     """Per tensor of the state dict."""
+    forms: dict[str, str]
+    """Per tensor, dtype and shape, as ``torch.float32 (32, 64)``; part of its hash."""
 
     @property
     def key(self) -> str:
@@ -59,16 +61,22 @@ def fingerprint(model: nn.Module) -> Fingerprint:
         CanonbenchError: a weight is NaN or infinite; it is named.
     """
     seen: dict[tuple[Any, ...], str] = {}  # tied tensors are hashed once
-    tensors = {}
+    tensors, forms = {}, {}
     for name, tensor in sorted(model.state_dict().items()):
         place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype, str(tensor.device))
         if place not in seen:
-            seen[place] = _tensor_hash(name, tensor)
+            seen[place] = tensor_hash(name, tensor)
         tensors[name] = seen[place]
+        forms[name] = form(tensor)
     config = getattr(model, "config", None)
     adapters = getattr(model, "peft_config", {})  # a LoRA's alpha, for one, is in no tensor
     settings = [each.to_dict() for each in (config, *adapters.values()) if hasattr(each, "to_dict")]
-    return Fingerprint(_json_hash(tensors), _json_hash(_lasting(settings)), tensors)
+    return Fingerprint(_json_hash(tensors), _json_hash(_lasting(settings)), tensors, forms)
+
+
+def form(tensor: torch.Tensor) -> str:
+    """Dtype and shape."""
+    return f"{tensor.dtype} {tuple(tensor.shape)}"
 
 
 def _lasting(value: Any) -> Any:
@@ -80,7 +88,8 @@ def _lasting(value: Any) -> Any:
     return sorted(map(str, value)) if isinstance(value, set | frozenset) else value
 
 
-def _tensor_hash(name: str, tensor: torch.Tensor) -> str:
+def tensor_hash(name: str, tensor: torch.Tensor) -> str:
+    """SHA-256 of a tensor's form and data; CanonbenchError naming it if a value is NaN or infinite."""
     import torch  # noqa: PLC0415
 
     if tensor.is_meta:
@@ -92,7 +101,7 @@ def _tensor_hash(name: str, tensor: torch.Tensor) -> str:
             "this model cannot be scored"
         )
     data = tensor.detach().contiguous().cpu()
-    digest = hashlib.sha256(f"{data.dtype} {tuple(data.shape)}\0".encode())
+    digest = hashlib.sha256(f"{form(data)}\0".encode())
     digest.update(data.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 

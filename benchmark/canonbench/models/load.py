@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from canonbench.errors import CanonbenchError
 from canonbench.models import files, hub
-from canonbench.models.adapter import apply_adapter, base_of
+from canonbench.models.adapter import base_of
+from canonbench.models.artefact import apply_edit, base_of_edit, require_base
 from canonbench.models.checkpoint import Trust, load_checkpoint, load_tokenizer
 from canonbench.models.demo import demo_path
 from canonbench.models.device import choose_device, choose_dtype, named_dtype
+from canonbench.models.edit_file import EditFile
 from canonbench.models.face import require_causal
 from canonbench.models.source import Source, parse_source
 from canonbench.models.trouble import one_line
@@ -50,15 +52,23 @@ class Loading:
     dtype: str = "auto"
     trust: Trust = field(default_factory=Trust)
     say: Callable[[str], None] = lambda _line: None
+    said: set[str] = field(default_factory=set, compare=False)
+    """Notes that were said, each once however often a model is loaded."""
+
+    def say_once(self, line: str) -> None:
+        """Say a note unless it was said before."""
+        if line not in self.said:
+            self.said.add(line)
+            self.say(line)
 
 
 def load_model(name: str | Path, how: Loading, *, base: str | Path | None = None) -> LoadedModel:
-    """Load a folder, hub id, PEFT adapter, GGUF file or the demo model.
+    """Load a folder, hub id, PEFT adapter, an edit run's artefact, GGUF file or the demo model.
 
     Args:
         name: see ``parse_source``.
         how: device, dtype, trust.
-        base: for an adapter, the base model to put it on instead of the one it names.
+        base: for an adapter or artefact, the base model to put it on instead of the one it names.
 
     Raises:
         UsageError: no such model, device or dtype.
@@ -68,8 +78,8 @@ def load_model(name: str | Path, how: Loading, *, base: str | Path | None = None
     choose_device(how.device)  # a misspelled device or dtype is told before anything is fetched
     named_dtype(how.dtype)
     source, path = _locate(parse_source(name), how)
-    if _is_adapter(path):
-        return _load_adapter(source, path, how, base)
+    if _base_of(path) is not None:
+        return _load_on_base(source, path, how, base)
     model = _load_whole(path, how)
     with one_line(f"model {source.name}"):  # the device's memory may run out
         model = place(model, how)
@@ -78,7 +88,7 @@ def load_model(name: str | Path, how: Loading, *, base: str | Path | None = None
 
 
 def base_name(name: str | Path, how: Loading | None = None) -> str | None:
-    """The base that an adapter names; None for every other kind of model.
+    """The base that an adapter or an edit run's artefact names; None for every other kind of model.
 
     Whether a hub id is an adapter is only known once it has been fetched, which is done if ``how`` is given.
     """
@@ -86,7 +96,7 @@ def base_name(name: str | Path, how: Loading | None = None) -> str | None:
     path = source.path
     if source.kind == "hub" and how is not None:
         _, path = _locate(source, how)
-    return base_of(path) if path is not None and _is_adapter(path) else None
+    return None if path is None else _base_of(path)
 
 
 def in_memory(model: Any, tokenizer: Any, name: str) -> LoadedModel:
@@ -129,18 +139,39 @@ def _locate(source: Source, how: Loading) -> tuple[Source, Path]:
     return source, source.path
 
 
-def _is_adapter(path: Path) -> bool:
-    return path.is_dir() and files.is_adapter(files.names(path))
+def _base_of(path: Path) -> str | None:
+    """The base that a folder's adapter or edit names; None if it holds neither."""
+    found = files.names(path) if path.is_dir() else []
+    if files.is_adapter(found):
+        return base_of(path)
+    return base_of_edit(path) if files.EDIT_FILE in found else None
 
 
-def _load_adapter(source: Source, path: Path, how: Loading, base: str | Path | None) -> LoadedModel:
-    base = base or base_of(path)
-    if base_name(base, how) is not None:
-        raise CanonbenchError(
-            f"the base of the adapter {source.name} is itself an adapter ({base}); merge that one first"
-        )
-    loaded = load_model(base, how)
-    model = apply_adapter(loaded.model, path, trust=how.trust)
+def _load_on_base(source: Source, path: Path, how: Loading, base: str | Path | None) -> LoadedModel:
+    """An adapter, or what an edit run kept, on its base."""
+    loaded = _load_base(source, path, how, base)
+    model = apply_edit(loaded.model, path, how.trust)
     _try_out(model, source)
     tokenizer = load_tokenizer(path, trust=how.trust) if files.has_tokenizer(path) else loaded.tokenizer
     return LoadedModel(model, tokenizer, source)
+
+
+def _load_base(source: Source, path: Path, how: Loading, base: str | Path | None) -> LoadedModel:
+    """The base of an adapter or artefact; that of an artefact is shown to be the very model that was edited."""
+    base = base or _base_of(path) or ""
+    if base_name(base, how) is not None:
+        raise CanonbenchError(f"the base of {source.name} is itself an adapter or edit ({base}); merge that one first")
+    loaded = load_model(base, how)
+    if not (path / files.EDIT_FILE).is_file():
+        return loaded
+    edit = EditFile.read(path)
+    if loaded.dtype == edit.dtype:
+        require_base(loaded.model, edit, source.name, str(base))
+        return loaded
+    how.say_once(
+        f"{source.name} was edited in {edit.dtype} and is cast to {loaded.dtype}, so its scores will not be "
+        f"those of the edit run; pass --dtype {edit.dtype} for those"
+    )
+    loaded.model = None  # one model in memory at a time
+    require_base(load_model(base, replace(how, dtype=edit.dtype)).model, edit, source.name, str(base))
+    return load_model(base, how)

@@ -1,4 +1,4 @@
-"""What a ``--model`` names: a folder, a hub id, an adapter, a GGUF file, or the demo model."""
+"""What a ``--model`` names: a folder, a hub id, an adapter, an edit run's artefact, a GGUF file, or the demo model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.models.files import ADAPTER_CONFIG, CONFIG
+from canonbench.models.files import ADAPTER_CONFIG, CONFIG, EDIT_FILE
 
-Kind = Literal["folder", "hub", "peft", "gguf", "demo", "memory"]
+Kind = Literal["folder", "hub", "peft", "edit", "gguf", "demo", "memory"]
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 
@@ -42,9 +42,11 @@ def parse_source(name: str | Path) -> Source:
     if text and path.is_dir():  # Path("") is the working folder
         if (path / ADAPTER_CONFIG).is_file():
             return Source("peft", text, path)
+        if (path / EDIT_FILE).is_file():
+            return Source("edit", text, path)
         if (path / CONFIG).is_file():
             return Source("folder", text, path)
-        raise CanonbenchError(f"{path} holds neither {CONFIG} nor {ADAPTER_CONFIG}: not a model folder")
+        raise CanonbenchError(f"{path} holds neither {CONFIG} nor {ADAPTER_CONFIG} nor {EDIT_FILE}: not a model folder")
     if path.is_file():
         if path.suffix == ".gguf":
             return Source("gguf", text, path)

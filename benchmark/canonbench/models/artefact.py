@@ -1,0 +1,177 @@
+"""Artefacts: what is kept of an edited model. Its base, by name and fingerprint, and whatever the edit changed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from canonbench._version import __version__
+from canonbench.errors import CanonbenchError
+from canonbench.models import files
+from canonbench.models.adapter import apply_adapter
+from canonbench.models.adapter_file import require_untouched, write_adapter
+from canonbench.models.checkpoint import Trust
+from canonbench.models.edit_file import FORMAT, Context, EditedBase, EditFile, Hashes
+from canonbench.models.fingerprint import Fingerprint, fingerprint
+from canonbench.models.source import parse_source
+
+if TYPE_CHECKING:
+    from canonbench.models.load import LoadedModel
+
+
+class Named(Protocol):
+    """A model by name, as ``Source`` and a row's ``ModelReference`` are."""
+
+    @property
+    def name(self) -> str:
+        """What ``--model`` takes."""
+
+    @property
+    def revision(self) -> str | None:
+        """The exact commit of a hub id."""
+
+
+def save_artefact(
+    model: Any, folder: Path, *, base: Named, base_fingerprint: Fingerprint, record: Mapping[str, Any]
+) -> None:
+    """Keep an edited model in ``folder``; ``load_model`` opens it, and it then scores the same, bit for bit.
+
+    A PeftModel becomes a PEFT folder, an InContext its token ids, and any other causal LM the new values of the weights
+    that differ from the base's. Beside them lies ``canonbench_edit.json``. The folder appears complete or not at all;
+    an older artefact of that name is replaced.
+
+    Args:
+        model: the edited model.
+        folder: where to keep it; its parent folder is made if need be.
+        base: the model that was edited, by name.
+        base_fingerprint: of the base, in the dtype of ``model``.
+        record: how it came about, for people: method, hyperparameters, task, seed, candidate.
+
+    Raises:
+        CanonbenchError: the model has another architecture than its base or is the unedited model, a weight is NaN,
+            or the folder cannot be written.
+    """
+    from peft import PeftModel  # noqa: PLC0415  (seconds to import)
+
+    from canonbench.models.in_context import InContext  # noqa: PLC0415
+    from canonbench.models.merged import as_scored  # noqa: PLC0415
+
+    with as_scored(model) as scored:
+        found = fingerprint(scored)
+    content = EditFile(
+        format=FORMAT,
+        kind="delta",
+        canonbench=__version__,
+        base=EditedBase(name=lasting_name(base.name), revision=base.revision, fingerprint=_hashes(base_fingerprint)),
+        dtype=str(model.dtype).removeprefix("torch."),
+        fingerprint=_hashes(found),
+        tensors=None,
+        context=None,
+        record=dict(record),
+    )
+    if isinstance(model, PeftModel):
+        content = content.model_copy(update={"kind": "peft"})
+        _write(folder, content, lambda part: write_adapter(model, part, content.base, base_fingerprint))
+    elif isinstance(model, InContext):
+        require_untouched(fingerprint(model.model), base_fingerprint, "in-context edit")
+        context = Context(ids=model.context_ids.tolist(), text=model.text)
+        _write(folder, content.model_copy(update={"kind": "in-context", "context": context}), lambda _part: None)
+    else:
+        from canonbench.models.delta import changed_tensors, write_delta  # noqa: PLC0415
+
+        changed = changed_tensors(found, base_fingerprint)
+        content = content.model_copy(update={"tensors": changed})
+        _write(folder, content, lambda part: write_delta(model, changed, part / files.DELTA))
+
+
+def open_artefact(folder: Path, base: LoadedModel) -> LoadedModel:
+    """The edited model of an artefact, made of ``base`` in place; as ``load_model``, for a base that is at hand.
+
+    Raises:
+        CanonbenchError: ``base`` is another model than the one that was edited, in another dtype, or a file is missing
+            or corrupt.
+    """
+    require_base(base.model, EditFile.read(folder), folder, base.source.name)
+    return replace(base, model=apply_edit(base.model, folder, Trust()), source=parse_source(folder))
+
+
+def lasting_name(name: str) -> str:
+    """A model's name from wherever it is read: a folder or file on this machine by its absolute path."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if name and name != "demo" and path.exists() else name
+
+
+def base_of_edit(folder: Path) -> str:
+    """The base that an artefact without PEFT files names; a relative path is looked up from the folder too.
+
+    Raises:
+        CanonbenchError: ``canonbench_edit.json`` is damaged.
+    """
+    base = EditFile.read(folder).base
+    return files.find_base(folder, base.name, base.revision)
+
+
+def require_base(model: Any, edit: EditFile, what: str | Path, base: str | Path) -> None:
+    """CanonbenchError unless ``model`` is the one that was edited."""
+    found = _hashes(fingerprint(model))
+    if found != edit.base.fingerprint:
+        part = "weights" if found.weights != edit.base.fingerprint.weights else "configuration"
+        raise CanonbenchError(
+            f"{base} is not the model that {what} is an edit of: its {part} has another fingerprint; "
+            "give that model with --base"
+        )
+
+
+def apply_edit(base: Any, folder: Path, trust: Trust) -> Any:
+    """The edited model of an adapter's or artefact's folder, made of its base in place.
+
+    Raises:
+        CanonbenchError: a file is missing or corrupt, or does not fit the base.
+    """
+    if files.is_adapter(files.names(folder)):
+        return apply_adapter(base, folder, trust=trust)
+    edit = EditFile.read(folder)
+    if edit.context is not None:
+        from canonbench.models.in_context import InContext  # noqa: PLC0415
+
+        return InContext(base, edit.context.ids, edit.context.text)
+    if edit.tensors is None or not (folder / files.DELTA).is_file():
+        raise CanonbenchError(f"{folder} holds no {files.DELTA}; is the copy incomplete?")
+    from canonbench.models.delta import apply_delta  # noqa: PLC0415
+
+    apply_delta(base, edit.tensors, folder / files.DELTA)
+    return base
+
+
+def _hashes(found: Fingerprint) -> Hashes:
+    return Hashes(weights=found.weights, config=found.config)
+
+
+def _write(folder: Path, content: EditFile, fill: Callable[[Path], None]) -> None:
+    with _appearing(folder) as part:
+        fill(part)
+        content.write(part)
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """A folder to fill beside ``folder``, which takes its place once all is written."""
+    from safetensors import SafetensorError  # noqa: PLC0415
+
+    if folder.exists() and not (folder / files.EDIT_FILE).is_file():
+        raise CanonbenchError(f"{folder} is there already and is no artefact; give another folder")
+    part = folder.with_name(f".{folder.name}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)  # a killed run's
+        part.mkdir(parents=True)
+        yield part
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise CanonbenchError(f"cannot write {folder}: {error}; make room and run the same command again") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -1,0 +1,84 @@
+"""The weights that an edit changed, whole, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from canonbench.errors import CanonbenchError
+from canonbench.models.fingerprint import Fingerprint, form, tensor_hash
+from canonbench.models.trouble import one_line
+
+OTHER = "a different architecture"
+
+
+def changed_tensors(edited: Fingerprint, base: Fingerprint) -> dict[str, str]:
+    """The tensors whose values differ from the base's, and their hashes.
+
+    Raises:
+        CanonbenchError: tensors, shapes, dtypes or the configuration are not the base's, or no value differs.
+    """
+    if odd := sorted(edited.tensors.keys() ^ base.tensors.keys()):
+        owner = "only the edited model" if odd[0] in edited.tensors else "only the base"
+        raise CanonbenchError(f"{OTHER}: {owner} has the weight {odd[0]!r} ({len(odd)} such in all)")
+    for name, own in edited.forms.items():
+        if own != base.forms[name]:
+            raise CanonbenchError(f"{OTHER}: {name!r} is {own}, in the base {base.forms[name]}")
+    if edited.config != base.config:
+        raise CanonbenchError(f"{OTHER}: the configuration is not the base's, and only weights are kept")
+    changed = {name: own for name, own in edited.tensors.items() if own != base.tensors[name]}
+    if not changed:
+        raise CanonbenchError("the unedited model: every weight is the base's")
+    return changed
+
+
+def write_delta(model: Any, changed: Mapping[str, str], path: Path) -> None:
+    """Write the new values; the tensors are written from where they are, so the model is not held twice.
+
+    Raises:
+        CanonbenchError: weights that are tied in the base have come apart.
+        OSError, SafetensorError: the disk is full, or cannot be written.
+    """
+    state = model.state_dict()
+    for name, source in getattr(model, "all_tied_weights_keys", {}).items():
+        if changed.get(name) != changed.get(source):
+            raise CanonbenchError(f"{OTHER}: {name!r} and {source!r} are tied in the base, and have come apart")
+    tensors: dict[tuple[Any, ...], tuple[str, Tensor]] = {}  # by place in memory: tied tensors are written once
+    for name in sorted(changed):
+        tensor = state[name]
+        tensors.setdefault((tensor.data_ptr(), form(tensor), tensor.stride()), (name, tensor))
+    save_file({name: tensor.contiguous() for name, tensor in tensors.values()}, path)
+
+
+@torch.no_grad()
+def apply_delta(model: Any, changed: Mapping[str, str], path: Path) -> None:
+    """Put the new values into the base model, in place, in its own dtype.
+
+    Args:
+        model: the base; its weights have the names and shapes of the edited model's.
+        changed: what ``changed_tensors`` said when the delta was written.
+        path: the file.
+
+    Raises:
+        CanonbenchError: the file is missing, corrupt, or not the one that was written.
+    """
+    state = model.state_dict()
+    rest = dict(changed)
+    with one_line(f"the edit {path}"), safe_open(path, framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118  (safe_open is no mapping)
+            value = file.get_tensor(name)
+            if tensor_hash(name, value) != rest.pop(name, None):
+                raise CanonbenchError(f"{path}: {name!r} is not what was written there; copy the artefact again")
+            state[name].copy_(value)
+            written = {other for other in rest if state[other].data_ptr() == state[name].data_ptr()}
+            for other in written:
+                if rest.pop(other) != changed[name]:
+                    raise CanonbenchError(f"{path}: {other!r} is not tied to {name!r}, as it was when edited")
+    if rest:
+        raise CanonbenchError(f"{path} lacks {len(rest)} of the edited weights, {min(rest)!r} first")
