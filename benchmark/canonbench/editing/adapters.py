@@ -50,7 +50,9 @@ def adapt(base: Any, config: Any, seed: int) -> Adapted:
             after = _probe(model)
         _probe(model)
     except Exception as error:  # each kind of adapter says in its own way what it cannot do
-        raise CanonbenchError(f"peft cannot put {kind} on {type(base).__name__}: {first_lines(error)}") from error
+        raise CanonbenchError(
+            f"peft cannot put {kind} with these options on {type(base).__name__}: {first_lines(error)}"
+        ) from error
     finally:
         for parameter, flag in flags:
             parameter.requires_grad_(flag)

@@ -26,7 +26,7 @@ class LoraSettings(FinetuneSettings):
     layers: str | int | None = None
     """Instead of a share: the layers first-last that are adapted, counted from 0, such as 4-7."""
     gate: bool = True
-    """Whether the gate of a gated MLP is adapted too, and not only the projections up and down as in the released code."""
+    """Whether the gate of a gated MLP is adapted too, besides the projections up and down (released: only these)."""
 
 
 def edit(model: Any, tokenizer: Any, request: EditRequest[LoraSettings]) -> Iterator[Any]:

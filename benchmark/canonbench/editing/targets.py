@@ -101,10 +101,16 @@ def chosen_layers(model: Any, share: float, layers: str | int | None) -> range:
         CanonbenchError: the model is no stack of blocks.
         UsageError: ``layers`` names a layer that does not exist.
     """
+    count = require_blocks(model)
+    return centred(share, count) if layers is None else named_layers(str(layers), count)
+
+
+def require_blocks(model: Any) -> int:
+    """How many blocks the model is a stack of; CanonbenchError if it is none."""
     count = len(decoder_blocks(model)[1])
     if not count:
         raise CanonbenchError(f"{type(model).__name__} has no list of blocks to choose layers from")
-    return centred(share, count) if layers is None else named_layers(str(layers), count)
+    return count
 
 
 def centred(share: float, count: int) -> range:
