@@ -1,0 +1,105 @@
+"""Lettering beside the points of a plot: it covers neither points nor other lettering, or it is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.font_manager import FontProperties
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Bbox
+
+SIZE = 7.5
+"""Points."""
+GAP = 1.5
+"""Points between a marker and its lettering."""
+DARKER = 0.65
+"""Of the marker's colour, for lettering: thin strokes need more contrast."""
+AROUND = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
+"""Where lettering may stand, best first: above, below, right, left, the corners."""
+BESIDE = ((1, 0), (-1, 0))
+
+
+class Label(NamedTuple):
+    """A point, and what should stand beside it."""
+
+    x: float
+    y: float
+    """In data coordinates."""
+    texts: tuple[str, ...]
+    """The first that there is room for is taken; none for a point that only must not be covered."""
+    reach: float
+    """Radius of the point's marker, points."""
+    priority: int
+    """Lower ones are placed first."""
+    colour: str
+    bold: bool
+
+
+def place_labels(axes: Axes, labels: Sequence[Label], places: Sequence[tuple[int, int]] = AROUND) -> None:
+    """Letter as many points as there is room for, off the axes' lines where that is possible.
+
+    Limits and scales of the axes must be final, and its figure at 72 dpi: then a pixel is a point.
+    """
+    points = [tuple(axes.transData.transform((label.x, label.y))) for label in labels]
+    markers = [_box(point, 2 * label.reach, 2 * label.reach) for point, label in zip(points, labels, strict=True)]
+    lines = [line.get_path().transformed(axes.transData) for line in axes.lines if len(line.get_path()) > 1]
+    taken: list[Bbox] = []
+    for index in sorted(range(len(labels)), key=lambda index: labels[index].priority):
+        obstacles = [*taken, *markers[:index], *markers[index + 1 :]]
+        found = _room(labels[index], points[index], obstacles, lines, axes.bbox, places)
+        if found is not None:
+            _letter(axes, labels[index], *found)
+            taken.append(found[1])
+
+
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """Points."""
+    return float(TextPath((0, 0), text, size=size, prop=_font(bold)).get_extents().width)
+
+
+def _room(
+    label: Label,
+    point: tuple[float, float],
+    obstacles: Sequence[Bbox],
+    lines: Sequence[Path],
+    inside: Bbox,
+    places: Sequence[tuple[int, int]],
+) -> tuple[str, Bbox] | None:
+    """The first text and place that is free; better on a line than a shorter text."""
+    for text in label.texts:
+        width, height = text_width(text, SIZE, bold=label.bold) + 2, SIZE
+        free = []
+        for right, up in places:
+            x = point[0] + right * (label.reach + GAP + width / 2)
+            y = point[1] + up * (label.reach + GAP + height / 2)
+            box = _box((x, y), width, height)
+            if _within(box, inside) and not any(box.overlaps(each) for each in obstacles):
+                free.append(box)
+        if free:
+            return text, min(free, key=lambda box: sum(line.intersects_bbox(box, filled=False) for line in lines))
+    return None
+
+
+def _box(middle: tuple[float, ...], width: float, height: float) -> Bbox:
+    return Bbox.from_bounds(middle[0] - width / 2, middle[1] - height / 2, width, height)
+
+
+def _within(box: Bbox, outer: Bbox) -> bool:
+    return bool(outer.x0 <= box.x0 and box.x1 <= outer.x1 and outer.y0 <= box.y0 and box.y1 <= outer.y1)
+
+
+def _letter(axes: Axes, label: Label, text: str, box: Bbox) -> None:
+    x, y = axes.transData.inverted().transform(((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2))
+    colour = tuple(DARKER * part for part in to_rgb(label.colour))
+    axes.text(
+        x, y, text,
+        ha="center", va="center", fontsize=SIZE, fontproperties=_font(label.bold), color=colour, zorder=6,
+    )  # fmt: skip
+
+
+def _font(bold: bool) -> FontProperties:
+    return FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
