@@ -28,6 +28,10 @@ _FITS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 """Tokens of the largest batch that a model still has memory for, where a larger one had not."""
 
 
+class NotFinite(CanonbenchError):
+    """The model's logits are NaN or infinite."""
+
+
 class LogLikelihood(NamedTuple):
     """The log-likelihood of one continuation, in nats."""
 
@@ -101,13 +105,13 @@ def score(
         during: makes the context in which the model's body runs a pack (``rescore`` listens in, and takes over).
 
     Raises:
-        CanonbenchError: the model's logits are NaN or infinite (the request's origin is named), or a single row does
-            not fit the GPU.
+        NotFinite: the model's logits are NaN or infinite; the request's origin is named.
+        CanonbenchError: a single row does not fit the GPU.
     """
     for part, values in _run(model, pack, during):
         for request, own in part.answers(values):
             if not np.isfinite(own).all():
-                raise CanonbenchError(f"{origin(origins, request)}: the model's logits are NaN or infinite here")
+                raise NotFinite(f"{origin(origins, request)}: the model's logits are NaN or infinite here")
             yield request, own
 
 

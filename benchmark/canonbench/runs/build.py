@@ -22,9 +22,12 @@ from canonbench.leaderboard import (
     TaskSpec,
     aggregate,
 )
+from canonbench.leaderboard.aggregate_edits import aggregate_edits
 from canonbench.models.fingerprint import Fingerprint
 from canonbench.models.load import LoadedModel
 from canonbench.runs.settings import Asked
+
+Choices = Mapping[str, Mapping[str, Mapping[int, int]]]
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "safetensors", "numpy")
 
@@ -42,32 +45,85 @@ def build_row(
     )
     loaded, fingerprint = model
     return Row(
-        schema=1,
-        state="measured",
-        provenance=Provenance(source=f"canonbench {__version__}", note=None),
-        protocol=asked.protocol.name,
-        suite=SuiteReference(
-            name=asked.suite.name, version=asked.suite.spec.version, data_hash=asked.suite.data_hash(asked.split)
-        ),
-        split=asked.split,
-        limit=asked.limit,
+        **_facts(asked, loaded, seconds),
         track="joint" if len(asked.tasks) > 1 else "per-task",
-        model=reference(loaded),
         base=reference(base[0]) if base else None,
         method=None,
         hyperparameters=None,
         fingerprints=Fingerprints(model=fingerprint.key, base=base[1].key if base else None),
-        dtype=loaded.dtype,  # type: ignore[arg-type]
-        device=str(loaded.device),
-        versions=versions(),
-        seconds=round(seconds, 3),
-        peak_memory_bytes=peak_memory(loaded.device),
-        seed=asked.seed,
         general=computed.general,
         tasks=computed.tasks,
         average=computed.average,
         leagues=None,
     )
+
+
+def build_edit_row(
+    asked: Asked,
+    examples: Mapping[str, Any],
+    base: tuple[LoadedModel, Fingerprint],
+    method: tuple[str, Mapping[str, Any]],
+    choices: Choices,
+    reported: Mapping[str, Mapping[str, int]],
+    seconds: float,
+) -> Row:
+    """The row of an edit run; every number is computed from ``examples`` by ``leaderboard.aggregate_edits``.
+
+    Args:
+        asked: which data, by which rules.
+        examples: the columns of examples.parquet.
+        base: the model that was edited.
+        method: its name and hyperparameters.
+        choices: by league, task and seed, the candidate taken.
+        reported: by league and task, the candidate chosen on val.
+        seconds: spent on training and scoring.
+    """
+    general = general_text(asked)
+    assert general is not None
+    computed = aggregate_edits(
+        examples,
+        tasks=task_specs(asked),
+        protocol=asked.protocol,
+        general=general,
+        choices=choices,
+        reported=reported,
+        seed=asked.seed,
+    )
+    loaded, fingerprint = base
+    return Row(
+        **_facts(asked, loaded, seconds),
+        track="per-task",
+        base=reference(loaded),
+        method=method[0],
+        hyperparameters=dict(method[1]),
+        fingerprints=Fingerprints(model=None, base=fingerprint.key),
+        general=computed.general,
+        tasks=None,
+        average=None,
+        leagues=computed.leagues,
+    )
+
+
+def _facts(asked: Asked, loaded: LoadedModel, seconds: float) -> dict[str, Any]:
+    """What every measured row says of the run."""
+    return {
+        "schema": 1,
+        "state": "measured",
+        "provenance": Provenance(source=f"canonbench {__version__}", note=None),
+        "protocol": asked.protocol.name,
+        "suite": SuiteReference(
+            name=asked.suite.name, version=asked.suite.spec.version, data_hash=asked.suite.data_hash(asked.split)
+        ),
+        "split": asked.split,
+        "limit": asked.limit,
+        "model": reference(loaded),
+        "dtype": loaded.dtype,
+        "device": str(loaded.device),
+        "versions": versions(),
+        "seconds": round(seconds, 3),
+        "peak_memory_bytes": peak_memory(loaded.device),
+        "seed": asked.seed,
+    }
 
 
 def task_specs(asked: Asked) -> dict[str, TaskSpec]:

@@ -15,6 +15,10 @@ from canonbench.models.fingerprint import Fingerprint
 from canonbench.models.load import LoadedModel
 
 
+class MethodError(CanonbenchError):
+    """The method failed, not what measures it: candidates that it yielded before still count."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """A candidate as the method yielded it; true only until the next one is asked for."""
@@ -45,7 +49,7 @@ def candidates(
     """The candidates that a method yields (or the one model that it returns), numbered from 1.
 
     Raises:
-        CanonbenchError: the method's code raised something; it says what, and after how many candidates.
+        MethodError: the method's code raised something; it says what, and after how many candidates.
     """
     number, start = 0, time.perf_counter()
     try:
@@ -55,10 +59,10 @@ def candidates(
             yield Trained(number, model, listener.loss, time.perf_counter() - start)
             start = time.perf_counter()
     except CanonbenchError as error:
-        raise type(error)(f"{what}: {error}") from error
+        raise MethodError(f"{what}: {error}") from error
     except Exception as error:  # somebody else's code may raise anything
         reason = " ".join(str(error).split()) or "no message"
-        raise CanonbenchError(
+        raise MethodError(
             f"{what}: the method raised {type(error).__name__} after {number} candidates: {reason} "
             "('canonbench --debug ...' shows where)"
         ) from error

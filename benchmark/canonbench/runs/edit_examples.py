@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from canonbench.runs.examples import Columns, concatenate, general_columns, task_columns
 from canonbench.runs.measure import Measured
 from canonbench.runs.questions import Question, Unit
+from canonbench.scoring import mean_loss, success_rate
 from canonbench.scoring.selection import UNEDITED
 
 
 def candidate_columns(
     rows: Question,
-    units: dict[str, Unit],
-    edited: dict[str, Measured],
-    base: dict[str, Measured],
+    units: Mapping[str, Unit],
+    edited: Mapping[str, Measured],
+    base: Mapping[str, Measured],
     *,
     seed: int,
     number: int = UNEDITED,
@@ -37,3 +40,9 @@ def candidate_columns(
     for key, value in (("seed", seed), ("candidate", number)):
         columns[key] = np.full(len(columns["task"]), value, dtype=np.int64)
     return columns
+
+
+def task_numbers(rows: Question, unit: Unit, measured: Measured, threshold: float) -> tuple[float, float]:
+    """A model's success rate in percent, and its mean NLL on the hard negatives in nats."""
+    evaluation, hard = task_columns(rows, unit, measured, None)
+    return success_rate(evaluation["edited_loss"], threshold), mean_loss(hard["edited_loss"])

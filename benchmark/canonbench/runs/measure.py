@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -75,6 +76,31 @@ def measure(
     return results
 
 
+def measure_within(
+    subject: Subject,
+    unit: Unit,
+    store: Store,
+    progress: Progress,
+    *,
+    batch_tokens: int | None,
+    label: str,
+    limit: float,
+    states: States | None = None,
+) -> tuple[float, Measured | None]:
+    """Score a unit, but no further than until its losses sum up to more than ``limit`` nats.
+
+    A loss is never negative, so what comes after could not bring the sum down again.
+
+    Returns:
+        The sum so far, in nats, and the log-likelihoods if there are all of them.
+    """
+    with store.journal(subject.key(unit, batch_tokens)) as journal:
+        _fill(journal, subject.model, unit, progress, batch_tokens, f"{label} {unit.name}", states, limit)
+        nats = -math.fsum(journal.sums.values())
+        whole = len(journal.sums) == len(unit.requests)
+        return nats, Measured(journal.array(len(unit.requests)), journal.seconds) if whole else None
+
+
 def _fill(
     journal: Journal,
     model: Any,
@@ -83,19 +109,22 @@ def _fill(
     batch_tokens: int | None,
     what: str,
     states: States | None,
+    limit: float = math.inf,
 ) -> None:
     packs = plan(model, unit.requests, batch_tokens=batch_tokens, origins=unit.origins)
     rest = [pack for pack in packs if not all(request in journal.sums for request in pack.requests)]
     progress.advance(_asked(unit, packs) - _asked(unit, rest), what)
     with states.over(model, rest) if states and rest else nullcontext(without) as during:
         for pack in rest:
+            if -math.fsum(journal.sums.values()) > limit:
+                break
             start = time.perf_counter()
             try:
                 found = {
                     index: float(values.sum()) for index, values in score(model, pack, unit.origins, during=during)
                 }
             except CanonbenchError as error:
-                raise CanonbenchError(f"{error} ({what})") from error
+                raise type(error)(f"{error} ({what})") from error
             journal.append(found, time.perf_counter() - start)
             progress.advance(_asked(unit, [pack]), what)
 

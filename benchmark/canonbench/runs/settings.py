@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from canonbench.errors import CanonbenchError, unknown_name
-from canonbench.scoring.protocol import PROTOCOLS, Protocol, protocol, protocol_from_mapping
+from canonbench.scoring.protocol import PROTOCOLS, Protocol, protocol, protocol_from_mapping, read_leagues
 from canonbench.suite import General, Suite
 from canonbench.suite.load import default_name
 from canonbench.suite.suite import GeneralPart
@@ -63,6 +63,15 @@ def resolve(
         if name not in loaded.tasks:  # a threshold for it would silently do nothing
             raise unknown_name("task", name, loaded.tasks, where=f"in the thresholds of {protocol_name}")
     return Asked(loaded, names, split, chosen, rules, limit, seed)  # type: ignore[arg-type]
+
+
+def with_leagues(protocol: Protocol, leagues: Iterable[str | float] | None) -> Protocol:
+    """The protocol with these leagues only; each is judged by itself, so which others there are changes nothing.
+
+    Raises:
+        CanonbenchError: an ε is no positive number.
+    """
+    return protocol if leagues is None else replace(protocol, leagues=read_leagues(list(leagues)))
 
 
 def announce(asked: Asked, say: Callable[[str], None], *, by_default: bool) -> None:

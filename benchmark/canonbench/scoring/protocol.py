@@ -87,7 +87,8 @@ def _number(what: str, value: object) -> float:
     return number
 
 
-def _leagues(value: object) -> dict[str, float]:
+def read_leagues(value: object) -> dict[str, float]:
+    """Label to ε from a list of ε; CanonbenchError if it is no such list, or an ε is not positive."""
     if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
         raise CanonbenchError(f"protocol: leagues must be a list of ε such as [1e-3, 1e-4], got {value!r}")
     standard = {epsilon: label for label, epsilon in LEAGUES.items()}
@@ -121,7 +122,7 @@ def _one_of(key: str, *choices: str) -> Callable[[object], str]:
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
-    "leagues": _leagues,
+    "leagues": read_leagues,
     "hard_negatives": _one_of("hard_negatives", "own", "val"),
     "general": _one_of("general", "split", "all"),
     "selection": _one_of("selection", "best", "last"),

@@ -1,0 +1,254 @@
+"""Run an editing method: train, measure every candidate's leagues, choose, and report one row (PROTOCOL section 5)."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from canonbench.editing.method import Method, find_method
+from canonbench.editing.settings import merged, parse_settings
+from canonbench.errors import CanonbenchError, UsageError
+from canonbench.leaderboard.row import Row
+from canonbench.likelihood.engine import SCORER_VERSION, auto_batch_tokens
+from canonbench.models.checkpoint import Trust
+from canonbench.models.load import Loading
+from canonbench.runs.build import build_edit_row
+from canonbench.runs.chosen import Chosen, read_chosen
+from canonbench.runs.edit_run import EditRun, plain, tokens
+from canonbench.runs.examples import concatenate, write_parquet
+from canonbench.runs.folder import RUNS, RunFolder, run_folder
+from canonbench.runs.look import Seen, look
+from canonbench.runs.measure import Measured, Subject, measure
+from canonbench.runs.pair import ModelLike, openers
+from canonbench.runs.picture import draw_trajectory
+from canonbench.runs.progress import Progress
+from canonbench.runs.questions import noise_unit, question
+from canonbench.runs.settings import Asked, announce, resolve, with_leagues
+from canonbench.runs.states import STATES_BUDGET, StateCache, budget_bytes
+from canonbench.runs.store import base_store, content_key
+from canonbench.runs.trajectory import write_candidates
+from canonbench.runs.trial import Outcome, Trial
+from canonbench.runs.writable import require_folder, require_output
+from canonbench.scoring.selection import UNEDITED
+from canonbench.suite import Suite
+
+Keep = Literal["best", "all", "none"]
+SEEDS = {"val": 1, "test": 5}
+"""How often a method is repeated when nobody says (PROTOCOL section 5)."""
+
+LATEST = sys.maxsize
+"""The candidate that a test run may go up to where no val run has chosen one: whichever comes last."""
+
+
+def edit(
+    method: str | Path | Callable[..., Any],
+    model: ModelLike,
+    *,
+    tokenizer: Any = None,
+    tasks: str | Iterable[str] = "all",
+    suite: str | Path | Suite | None = None,
+    split: str = "val",
+    general: str | None = None,
+    limit: int | None = None,
+    protocol: str = "canonbench-1",
+    leagues: Iterable[str | float] | None = None,
+    seeds: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    keep: str = "best",
+    chosen: str | Path | None = None,
+    run: str | Path | None = None,
+    output: str | Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_tokens: int | None = None,
+    seed: int = 0,
+    states_budget: float = STATES_BUDGET,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    progress: Progress | None = None,
+    passed: Mapping[str, Any] | None = None,
+) -> Row:
+    """Edit a model for every task and report, per league, what it bought (PROTOCOL sections 4 to 6).
+
+    Args:
+        method: a function of (model, tokenizer, request), or what ``--method`` takes, see ``find_method``.
+        model: the model to edit: a folder, hub id, GGUF file, ``demo``, or a transformers model in memory, which is
+            left as it is.
+        tokenizer: for models in memory.
+        tasks, suite, general, limit, protocol: as for ``evaluate``.
+        split: ``val`` chooses among all candidates; ``test`` takes, per league, the last one in it that is not later
+            than the one ``chosen`` on val.
+        leagues: their ε; None takes the protocol's.
+        seeds: how often each task is edited, with seeds 0, 1, ...; None: once on val, five times on test.
+        settings: the method's hyperparameters; missing ones have their defaults.
+        keep: which candidates stay on disk: ``best`` (those that a league took), ``all`` or ``none``.
+        chosen: on test, the finished val run (or its row) whose hyperparameters and candidates are taken.
+        run: the run folder; ``auto`` makes one under ``canonbench-runs/``; None keeps nothing but the base's scores.
+        output: also write the row to exactly this file.
+        device, dtype, batch_tokens: as for ``evaluate``.
+        seed: of the bootstrap.
+        states_budget: GiB of disk for hidden states of the base, from which edited models resume; 0: none.
+        allow_pickle, trust_remote_code: as for ``evaluate``.
+        progress: receives notes, training losses and token counts.
+        passed: the arguments as the user gave them, for run.yaml.
+
+    Raises:
+        UsageError: an unknown name, contradictory arguments or a hyperparameter that the method does not take.
+        CanonbenchError: bad input of any other kind, or the method failed before its first candidate.
+    """
+    progress = progress or Progress()
+    if output is not None:
+        require_output(Path(output))
+    if run == "auto":
+        require_folder(RUNS)
+    elif run is not None:
+        RunFolder(Path(run)).require_usable()
+    if keep not in ("best", "all", "none"):
+        raise UsageError(f"keep must be best, all or none, got {keep!r}")
+    found = find_method(method)
+    asked = resolve(
+        suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=seed
+    )
+    asked = replace(asked, protocol=with_leagues(asked.protocol, leagues))
+    if asked.general is None:
+        raise CanonbenchError(f"suite {asked.suite.name} has no general text at hand: an edit is judged by its leagues")
+    taken = _chosen(chosen, asked, found, settings)
+    values = taken.hyperparameters if taken is not None else merged(found.defaults, settings or {})
+    hyperparameters = parse_settings(found.settings, values)
+    repeats = seeds if seeds is not None else SEEDS[asked.split]
+    if repeats < 1:
+        raise UsageError(f"seeds must be at least 1, got {repeats}")
+    announce(asked, progress.say, by_default=suite is None)
+    how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
+    opener, _ = openers(model, None, tokenizer, how)
+    questions = {name: question(asked.suite, name, asked.split, asked.protocol, limit) for name in asked.tasks}
+    seen = look(opener, asked, list(questions.values()))
+    identity = _identity(asked, found, hyperparameters, seen, repeats, taken, batch_tokens)
+    with ExitStack() as stack:
+        folder = stack.enter_context(run_folder(run, identity, f"{found.name}-{seen.loaded.source.name}"))
+        if run is not None:
+            progress.say(f"run folder: {folder.path}")
+        if folder.claim(identity, {"passed": dict(passed or {})}) and folder.row_path.is_file():
+            row = folder.row()
+            progress.say("already complete: nothing is trained or scored again")
+        else:
+            base_measured = _measure_base(seen, folder, progress, batch_tokens)
+            world = EditRun(
+                asked, found, hyperparameters, opener, seen, base_measured, questions, folder, progress,
+                batch_tokens, keep, StateCache(budget_bytes(states_budget), progress.say),
+            )  # fmt: skip
+            row = _trials(world, repeats, taken)
+        if output is not None:
+            row.write(output)
+    return row
+
+
+def _trials(world: EditRun, repeats: int, taken: Chosen | None) -> Row:
+    """Every task with every seed, then the row."""
+    asked, folder = world.asked, world.folder
+    world.expect(repeats * len(asked.tasks))
+    outcomes: dict[str, dict[int, Outcome]] = {}
+    for task in asked.tasks:
+        caps = _caps(world, task, taken)
+        outcomes[task] = {seed: Trial(world, task, seed, caps).finish() for seed in range(repeats)}
+    found = [each for of_task in outcomes.values() for outcome in of_task.values() for each in outcome.candidates]
+    unedited = [world.columns(task, 0, UNEDITED, world.base_measured) for task in asked.tasks]
+    chosen = [columns for of_task in outcomes.values() for outcome in of_task.values() for columns in outcome.columns]
+    examples = concatenate(unedited + chosen)
+    folder.write_whole(folder.examples_path, lambda part: write_parquet(examples, part))
+    folder.write_whole(folder.path / "candidates.jsonl", lambda part: write_candidates(found, part))
+    before = {task: world.base_numbers(task)[0] for task in asked.tasks}
+    picture = folder.path / "trajectory.svg"
+    folder.write_whole(picture, lambda part: draw_trajectory(found, before, asked.protocol.leagues, part))
+    choices = {
+        label: {task: {seed: each.choice[label] for seed, each in outcomes[task].items()} for task in asked.tasks}
+        for label in asked.protocol.leagues
+    }
+    reported = {
+        label: {task: taken.candidate(task, label) if taken else of_seeds[0] for task, of_seeds in of_league.items()}
+        for label, of_league in choices.items()
+    }
+    seconds = sum(each.seconds for each in world.base_measured.values()) + sum(
+        sum(each.seconds.values()) for each in found
+    )
+    base_model = world.base.loaded, world.base.fingerprint
+    method = world.method.name, world.hyperparameters
+    row = build_edit_row(asked, examples, base_model, method, choices, reported, seconds)
+    folder.write_whole(folder.row_path, row.write)
+    folder.log("complete", seconds=round(seconds, 3))
+    return row
+
+
+def _measure_base(seen: Seen, folder: RunFolder, progress: Progress, batch_tokens: int | None) -> dict[str, Measured]:
+    """The base on E, H and G, and a part of G once more in other batches."""
+    subject = Subject(seen.loaded.model, seen.fingerprint)
+    store = base_store(folder.scores_path, progress.say)
+    noise = noise_unit(seen.units)
+    progress.expect(sum(map(tokens, [*seen.units, *noise])))
+    half = max(1, (batch_tokens or auto_batch_tokens(seen.loaded.model)) // 2)
+    found = measure(subject, seen.units, store, progress, batch_tokens=batch_tokens, label="base")
+    return found | measure(subject, noise, store, progress, batch_tokens=half, label="base")
+
+
+def _chosen(path: str | Path | None, asked: Asked, method: Method, settings: Mapping[str, Any] | None) -> Chosen | None:
+    """The val run that a test run follows."""
+    if path is None:
+        return None
+    if asked.split != "test":
+        raise UsageError("--chosen names a val run for a test run to follow; add --split test")
+    if settings:
+        raise UsageError("the hyperparameters are those of the chosen val run; leave --set out")
+    return read_chosen(Path(path), asked, method.name)
+
+
+def _caps(world: EditRun, task: str, taken: Chosen | None) -> dict[str, int] | None:
+    """On test: per league the latest candidate that may be taken; None on val."""
+    if world.asked.split == "val":
+        return None
+    if taken is None:
+        return dict.fromkeys(world.asked.protocol.leagues, LATEST)
+    return {label: taken.candidate(task, label) for label in world.asked.protocol.leagues}
+
+
+def _identity(
+    asked: Asked,
+    method: Method,
+    hyperparameters: Any,
+    seen: Seen,
+    repeats: int,
+    taken: Chosen | None,
+    batch_tokens: int | None,
+) -> dict[str, Any]:
+    """All that the row's numbers depend on: first what a person would name, then by content."""
+    source = inspect.getsourcefile(inspect.unwrap(method.edit)) if inspect.isroutine(method.edit) else None
+    assert asked.general is not None
+    return {
+        "method": method.name,
+        "model": seen.loaded.source.name,
+        "suite": asked.suite.name,
+        "tasks": asked.tasks,
+        "split": asked.split,
+        "general": asked.general.name,
+        "limit": asked.limit,
+        "protocol": asked.protocol.name,
+        "leagues": list(asked.protocol.leagues),
+        "hyperparameters": plain(hyperparameters),
+        "seeds": repeats,
+        "seed": asked.seed,
+        "dtype": seen.dtype,
+        "device": seen.device,
+        "batch_tokens": batch_tokens,
+        "scorer": SCORER_VERSION,
+        "chosen": taken.digest if taken else None,
+        "code": hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None,
+        "base_fingerprint": seen.fingerprint.key,
+        "suite_spec": content_key(asked.suite.spec.model_dump_json()),
+        "data_hash": asked.suite.data_hash(asked.split),
+        "token_ids": content_key(*(unit.digest for unit in seen.units)),
+    }

@@ -1,0 +1,195 @@
+"""What all trials of an edit run share: the base, its scores, and how a candidate is measured."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from canonbench.editing.contract import EditRequest
+from canonbench.editing.method import Method
+from canonbench.errors import CanonbenchError
+from canonbench.models.fingerprint import Fingerprint, fingerprint
+from canonbench.models.load import LoadedModel, in_memory
+from canonbench.runs.candidates import MethodError, Trained, require_candidate, same_architecture
+from canonbench.runs.edit_examples import candidate_columns, task_numbers
+from canonbench.runs.examples import Columns
+from canonbench.runs.folder import RunFolder
+from canonbench.runs.look import Seen
+from canonbench.runs.measure import Measured, Subject, measure, measure_within
+from canonbench.runs.pair import Opener
+from canonbench.runs.progress import Progress
+from canonbench.runs.questions import Question, Unit
+from canonbench.runs.settings import Asked
+from canonbench.runs.states import StateCache
+from canonbench.runs.store import Store
+from canonbench.runs.trajectory import Candidate
+from canonbench.scoring import general_loss, loss_ratio
+from canonbench.scoring.selection import in_league
+from canonbench.suite import Example
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A candidate that was measured, with all of its log-likelihoods."""
+
+    candidate: Candidate
+    measured: dict[str, Measured]
+    """The task's and ``general``; empty if it is in no league."""
+
+
+@dataclass(frozen=True)
+class EditRun:
+    """The fixed parts of a run."""
+
+    asked: Asked
+    method: Method
+    settings: Any
+    opener: Opener
+    base: Seen
+    base_measured: Mapping[str, Measured]
+    questions: Mapping[str, Question]
+    folder: RunFolder
+    progress: Progress
+    batch_tokens: int | None
+    keep: str
+    """all, best (those that a league took) or none."""
+    states: StateCache
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """The settings in plain values, for rows and records."""
+        return plain(self.settings)
+
+    def expect(self, trials: int) -> None:
+        """Tell the progress what is known to come: G for every epoch of every trial."""
+        epochs = getattr(self.settings, "epochs", 1)
+        self.progress.expect(trials * epochs * tokens(self.unit("general")))
+
+    def unit(self, name: str) -> Unit:
+        """A task's requests, or those of ``general``."""
+        return next(unit for unit in self.base.units if unit.name == name)
+
+    def fresh_base(self) -> LoadedModel:
+        """The unedited model, proved by fingerprint, for a method to change as it likes.
+
+        Raises:
+            CanonbenchError: the model that was loaded is not the base any more.
+        """
+        if self.opener.is_name:
+            loaded = self.opener.open()
+        else:
+            loaded = in_memory(copy.deepcopy(self.opener.model), self.opener.tokenizer, self.base.loaded.source.name)
+        if fingerprint(loaded.model).key != self.base.fingerprint.key:
+            raise CanonbenchError(
+                f"the base {loaded.source.name} has changed since this run began; give another --run to start anew"
+            )
+        return loaded
+
+    def request(self, task: str, seed: int) -> EditRequest[Any]:
+        """What the method is asked."""
+        rows = self.asked.suite.task(task).split(self.asked.split).canonical
+        examples = zip(rows["prefix"], rows["suffix_a"], rows["suffix_b"], strict=True)
+        general = self.asked.general
+        assert general is not None
+        return EditRequest(
+            task=task,
+            loss=self.asked.suite.task(task).task.loss,
+            canonical=[Example(*each) for each in examples],
+            regularization=list(general.texts("regularization")["text"]) if general.spec.regularization else [],
+            seed=seed,
+            hyperparameters=self.settings,
+        )
+
+    def numbers(self, task: str, measured: Measured) -> tuple[float, float]:
+        """Success rate in percent and hard negatives in nats."""
+        own = self.asked.suite.task(task).task
+        threshold = self.asked.protocol.threshold(task, own.threshold)
+        return task_numbers(self.questions[task], self.unit(task), measured, threshold)
+
+    def base_numbers(self, task: str) -> tuple[float, float]:
+        """The base's success rate in percent and hard negatives in nats."""
+        return self.numbers(task, self.base_measured[task])
+
+    def columns(self, task: str, seed: int, number: int, measured: Mapping[str, Measured]) -> Columns:
+        """The examples of one candidate beside the base."""
+        units = {name: self.unit(name) for name in (task, "general")}
+        return candidate_columns(self.questions[task], units, measured, self.base_measured, seed=seed, number=number)
+
+    def look(self, model: Any, base: LoadedModel) -> Fingerprint:
+        """See that a candidate can be scored beside its base, and what it is.
+
+        Raises:
+            MethodError: it cannot: another architecture, vocabulary or device, NaN weights.
+        """
+        try:
+            require_candidate(model, base, self.base.vocabulary)
+            found = fingerprint(model)
+        except CanonbenchError as error:
+            raise MethodError(str(error)) from error
+        adapted = hasattr(model, "peft_config") or type(model) is not type(base.model)
+        if not adapted and not same_architecture(found, self.base.fingerprint):
+            raise MethodError("a different architecture: its tensors are not, by name, those of the base")
+        return found
+
+    def measure(self, task: str, seed: int, trained: Trained, model: Any, mark: Fingerprint) -> Scored | None:
+        """G first, and no further than needed to see that it is outside every league; E and H if it is in one.
+
+        None for the unedited model: the same tensors, or the same scores to the last bit.
+        """
+        if mark.key == self.base.fingerprint.key:
+            return None
+        subject = Subject(model, mark)
+        store = Store(self.folder.scores_path, self.progress.say)
+        what = f"{task} seed {seed} candidate {trained.number}"
+        general, n_tokens = self.unit("general"), self.unit("general").n_scored
+        before = -self.base_measured["general"].sums
+        widest = 1 + max(self.asked.protocol.leagues.values())
+        start = time.perf_counter()
+        limit = widest * math.fsum(before)
+        states = self.states.between(model, self.base.fingerprint, mark)
+        how: dict[str, Any] = {"batch_tokens": self.batch_tokens, "label": what, "states": states}
+        nats, losses = measure_within(subject, general, store, self.progress, limit=limit, **how)
+        took = {"training": trained.seconds, "general": time.perf_counter() - start}
+        if losses is not None and np.array_equal(losses.sums, self.base_measured["general"].sums):
+            return None
+        ratio = nats / math.fsum(before)
+        if losses is not None:
+            ratio = loss_ratio(general_loss(before, n_tokens), general_loss(-losses.sums, n_tokens))
+        leagues = {
+            label: losses is not None and in_league(ratio, epsilon)
+            for label, epsilon in self.asked.protocol.leagues.items()
+        }
+        measured: dict[str, Measured] = {}
+        success = hard = None
+        if losses is not None and any(leagues.values()):
+            start = time.perf_counter()
+            self.progress.expect(tokens(self.unit(task)))
+            measured = {"general": losses} | measure(subject, [self.unit(task)], store, self.progress, **how)
+            took["task"] = time.perf_counter() - start
+            success, hard = self.numbers(task, measured[task])
+        candidate = Candidate(
+            task, seed, trained.number, mark.key, trained.training_loss,
+            ratio, losses is None, leagues, success, hard,
+            {name: round(seconds, 3) for name, seconds in took.items()},
+        )  # fmt: skip
+        return Scored(candidate, measured)
+
+
+def tokens(unit: Unit) -> int:
+    """Tokens of all requests, as given."""
+    return sum(len(ids) for ids, _ in unit.requests)
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """A method's settings in values that JSON and YAML can hold."""
+    values = (
+        {each.name: getattr(settings, each.name) for each in fields(settings)} if is_dataclass(settings) else settings
+    )
+    return dict(json.loads(json.dumps(values)))

@@ -1,0 +1,231 @@
+"""One trial of an edit run: one task, one seed; from training to the choice of a candidate in each league."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from canonbench.likelihood.engine import NotFinite
+from canonbench.models.artefact import open_artefact, save_artefact
+from canonbench.models.fingerprint import Fingerprint
+from canonbench.models.load import LoadedModel
+from canonbench.models.merged import as_scored
+from canonbench.runs.candidates import Listener, MethodError, Trained, candidates
+from canonbench.runs.edit_run import EditRun, Scored
+from canonbench.runs.examples import Columns, concatenate, read_parquet, write_parquet
+from canonbench.runs.trajectory import Candidate
+from canonbench.scoring.protocol import Protocol
+from canonbench.scoring.selection import UNEDITED, Judged, choose_on_test, choose_on_val, next_to_measure
+
+
+class Outcome(NamedTuple):
+    """A finished trial."""
+
+    candidates: list[Candidate]
+    choice: dict[str, int]
+    """League to candidate; 0 = the unedited model."""
+    columns: list[Columns]
+    """The examples of every candidate that was chosen."""
+
+
+@dataclass
+class Trial:
+    """A task and a seed, and what was found so far."""
+
+    run: EditRun
+    task: str
+    seed: int
+    caps: Mapping[str, int] | None
+    """On test: league to the candidate chosen on val. On val: None."""
+    scored: dict[int, Scored] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.task} seed {self.seed}"
+
+    @property
+    def protocol(self) -> Protocol:
+        """By which candidates are chosen."""
+        return self.run.asked.protocol
+
+    @property
+    def record(self) -> Path:
+        """The finished trial's candidates and choice; it is written last."""
+        return self.run.folder.path / "trials" / f"{self.task}-seed-{self.seed}.json"
+
+    @property
+    def artefacts(self) -> Path:
+        """Where the candidates that are kept lie."""
+        return self.run.folder.path / "artefacts" / self.task / f"seed-{self.seed}"
+
+    def artefact(self, number: int) -> Path:
+        """Where one of them lies."""
+        return self.artefacts / f"candidate-{number}"
+
+    def finish(self) -> Outcome:
+        """Do what is not done yet.
+
+        Raises:
+            MethodError: the method yielded nothing that could be scored.
+            CanonbenchError: something outside the method failed, such as a full disk.
+        """
+        if not self.record.is_file():
+            choice = self._on_val() if self.caps is None else self._on_test(self.caps)
+            self._drop(choice)
+            self._write(choice)
+        content = json.loads(self.record.read_text(encoding="utf-8"))
+        found = [Candidate(**each) for each in content["candidates"]]
+        examples = self.record.with_suffix(".parquet")
+        return Outcome(found, content["choice"], [read_parquet(examples)] if examples.is_file() else [])
+
+    def _on_val(self) -> dict[str, int]:
+        base = self.run.fresh_base()
+
+        def use(trained: Trained) -> None:
+            with as_scored(trained.model) as model:
+                self._measure(trained, model, self.run.look(model, base))
+            choice = self._choose()
+            if trained.number in self.scored and (self.run.keep == "all" or trained.number in choice.values()):
+                self._save(trained, base)
+            self._drop(choice)
+
+        self._train(base, use)
+        if not self.scored:
+            raise MethodError(f"{self.name}: the method yielded nothing but the unedited model: there is no edit")
+        return self._choose()
+
+    def _choose(self) -> dict[str, int]:
+        found = [each.candidate for each in self.scored.values() if each.candidate.success is not None]
+        return choose_on_val([Judged(each.number, each.ratio, each.success or 0.0) for each in found], self.protocol)
+
+    def _on_test(self, chosen: Mapping[str, int]) -> dict[str, int]:
+        """Train up to the latest candidate that can be taken, then measure from there down until nothing is open."""
+        trained = self._kept_candidates(max(chosen.values()))
+        caps = {label: min(number, max(trained, default=UNEDITED)) for label, number in chosen.items()}
+        ratios: dict[int, float] = {}
+        while (number := next_to_measure(ratios, caps, self.protocol)) is not None:
+            ratios[number] = math.inf
+            if number in trained:
+                base = self.run.fresh_base()
+                with self._blaming_the_method(trained[number]):
+                    model = open_artefact(self.artefact(number), base).model
+                    self._measure(trained[number], model, self.run.look(model, base))
+            if number in self.scored and not self.scored[number].candidate.rejected:
+                ratios[number] = self.scored[number].candidate.ratio
+        return choose_on_test(ratios, caps, self.protocol)
+
+    def _kept_candidates(self, last: int) -> dict[int, Trained]:
+        """Candidates up to ``last``, each on disk and without its model."""
+        found: dict[int, Trained] = {}
+        if last == UNEDITED:
+            return found
+        base = self.run.fresh_base()
+
+        def use(trained: Trained) -> None:
+            with as_scored(trained.model) as model:
+                unedited = self.run.look(model, base).key == self.run.base.fingerprint.key
+            if not unedited:
+                self._save(trained, base)
+                found[trained.number] = replace(trained, model=None)
+
+        self._train(base, use, last)
+        return found
+
+    def _train(self, base: LoadedModel, use: Callable[[Trained], None], last: int | None = None) -> None:
+        """Use what the method yields, one after the other, until it ends, fails, or has yielded the last one needed.
+
+        Raises:
+            MethodError: it failed before its first candidate.
+        """
+        progress = self.run.progress
+        listener = Listener(lambda step, steps, loss: progress.training(self.name, step, steps, loss))
+        request = replace(self.run.request(self.task, self.seed), report=listener)
+        used = 0
+        try:
+            for trained in candidates(self.run.method, base, request, listener, self.name):
+                if getattr(trained.model, "training", False):
+                    progress.say(f"{self.name} candidate {trained.number}: in training mode; scored without dropout")
+                with self._blaming_the_method(trained):
+                    use(trained)
+                used = trained.number
+                if used == last:
+                    break
+        except MethodError as error:
+            if not used:
+                raise
+            progress.say(f"{error}; {used} before it count" if used > 1 else f"{error}; the one before it counts")
+
+    @contextmanager
+    def _blaming_the_method(self, trained: Trained) -> Iterator[None]:
+        try:
+            yield
+        except (MethodError, NotFinite) as error:
+            raise MethodError(f"{self.name} candidate {trained.number}: {error}") from error
+
+    def _measure(self, trained: Trained, model: Any, mark: Fingerprint) -> None:
+        scored = self.run.measure(self.task, self.seed, trained, model, mark)
+        if scored is None:
+            self.run.progress.say(f"{self.name} candidate {trained.number}: the unedited model")
+            return
+        self.scored[trained.number] = scored
+        self.run.progress.say(told(scored.candidate, *self.run.base_numbers(self.task)))
+
+    def _save(self, trained: Trained, base: LoadedModel) -> None:
+        record: dict[str, Any] = {
+            "method": self.run.method.name,
+            "hyperparameters": self.run.hyperparameters,
+            "task": self.task,
+            "split": self.run.asked.split,
+            "seed": self.seed,
+            "candidate": trained.number,
+        }
+        save_artefact(
+            trained.model,
+            self.artefact(trained.number),
+            base=base.source,
+            base_fingerprint=self.run.base.fingerprint,
+            record=record,
+        )
+
+    def _drop(self, choice: Mapping[str, int]) -> None:
+        """Delete the candidates that nothing calls for any more."""
+        for folder in self.artefacts.glob("candidate-*"):
+            wanted = {"all": True, "best": folder.name in {f"candidate-{n}" for n in choice.values()}, "none": False}
+            if not wanted[self.run.keep]:
+                shutil.rmtree(folder)
+
+    def _write(self, choice: Mapping[str, int]) -> None:
+        """Examples first, the record last: its existence means completion."""
+        chosen = sorted({number for number in choice.values() if number != UNEDITED})
+        self.record.parent.mkdir(exist_ok=True)
+        if chosen:
+            columns = concatenate([self.run.columns(self.task, self.seed, n, self.scored[n].measured) for n in chosen])
+            self.run.folder.write_whole(self.record.with_suffix(".parquet"), lambda part: write_parquet(columns, part))
+        found = [
+            asdict(replace(each.candidate, chosen=[label for label, number in choice.items() if number == n]))
+            for n, each in sorted(self.scored.items())
+        ]
+        content = json.dumps({"candidates": found, "choice": dict(choice)}, indent=1) + "\n"
+        self.run.folder.write_whole(self.record, lambda part: part.write_text(content, encoding="utf-8"))
+
+
+def told(candidate: Candidate, base_success: float, base_hard: float) -> str:
+    """A candidate in one line."""
+    what = f"{candidate.task} seed {candidate.seed} candidate {candidate.number}"
+    if candidate.rejected:
+        return f"{what}: ratio above {candidate.ratio:.4f}, in no league"
+    leagues = ", ".join(label for label, inside in candidate.leagues.items() if inside)
+    if candidate.success is None or candidate.hard_negatives is None:
+        return f"{what}: ratio {candidate.ratio:.7f}, in no league"
+    return (
+        f"{what}: ratio {candidate.ratio:.7f} (in {leagues}), "
+        f"success {candidate.success:.2f} % ({candidate.success - base_success:+.2f}), "
+        f"hard negatives {candidate.hard_negatives - base_hard:+.4f} nats"
+    )
