@@ -12,7 +12,7 @@ import click
 from canonbench.cli.options import SUITE_HELP, WholeNumber, config_option, option, passed, token_budget
 from canonbench.cli.output import emit
 
-COSTLESS = ("output", "seed")
+COSTLESS = ("output", "seed", "states_budget")
 """Options that do not bear on what --dry-run prints."""
 
 
@@ -36,6 +36,13 @@ COSTLESS = ("output", "seed")
 @option("--dtype", default="auto", help="float32, bfloat16, float16, float64, or auto (by PROTOCOL section 1).")
 @option("--batch-tokens", metavar="N", default="auto", callback=token_budget, help="Tokens per forward pass, or auto.")
 @option("--seed", metavar="N", type=WholeNumber(min=0), default=0, help="Seed of the bootstrap.")
+@option(
+    "--states-budget",
+    metavar="GB",
+    type=float,
+    default=4.0,
+    help="Disk in the cache for hidden states, from which edited models resume (same scores, sooner); 0 = off.",
+)
 @option("--allow-pickle", is_flag=True, help="Read pickle checkpoints too (with weights_only=True).")
 @option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the checkpoint.")
 @option("--dry-run", is_flag=True, help="Check everything and print the cost: tokens, FLOPs, memory. Score nothing.")

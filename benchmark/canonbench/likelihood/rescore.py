@@ -16,7 +16,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,14 +115,18 @@ class HiddenStates:
             self.room = 0
 
     def _read(self, pack: Pack) -> Tensor | None:
-        """The states of a pack, if they were kept and are whole."""
+        """The states of a pack, if they were kept; a damaged file is removed, so that they can be kept again."""
+        path = self._path(pack)
         try:
-            with safe_open(self._path(pack), framework="pt") as file:
+            with safe_open(path, framework="pt") as file:
                 hidden: Tensor = file.get_tensor("hidden").clone()  # a mapped file is not aligned as tensors are
-                whole = file.metadata()["crc32"] == _checksum(hidden)
+                if file.metadata()["crc32"] == _checksum(hidden):
+                    return hidden
         except (OSError, SafetensorError, KeyError, TypeError):
-            return None
-        return hidden if whole and hidden.shape[:2] == pack.ids.shape else None
+            pass
+        with suppress(OSError):
+            path.unlink()
+        return None
 
     def _path(self, pack: Pack) -> Path:
         digest = hashlib.sha256(repr(pack.ids.shape).encode())

@@ -24,6 +24,7 @@ from canonbench.runs.pair import ModelLike, Opener, free, openers
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Question, Unit, noise_unit, question
 from canonbench.runs.settings import Asked, announce, resolve
+from canonbench.runs.states import STATES_BUDGET, StateCache, States, budget_bytes
 from canonbench.runs.store import Store, base_store, content_key
 from canonbench.runs.writable import require_folder, require_output
 from canonbench.suite import Suite
@@ -46,6 +47,7 @@ def evaluate(
     dtype: str = "auto",
     batch_tokens: int | None = None,
     seed: int = 0,
+    states_budget: float = STATES_BUDGET,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     progress: Progress | None = None,
@@ -69,6 +71,7 @@ def evaluate(
         dtype: torch dtype, or ``auto`` (PROTOCOL section 1).
         batch_tokens: tokens that go through the model at once; None chooses by device.
         seed: of the bootstrap.
+        states_budget: GiB of the cache for hidden states of base models, from which edited ones resume; 0 for none.
         allow_pickle: read pickle checkpoints too, with ``weights_only=True``.
         trust_remote_code: run Python code that comes with the checkpoint.
         progress: receives notes and token counts.
@@ -79,6 +82,7 @@ def evaluate(
         CanonbenchError: bad input of any other kind, or there is no edit to evaluate; one line says what to do.
     """
     progress = progress or Progress()
+    states = StateCache(budget_bytes(states_budget), progress.say)
     if output is not None:
         require_output(Path(output))
     if run == "auto":
@@ -93,7 +97,7 @@ def evaluate(
     openers_ = openers(model, base, tokenizer, how)
     questions = [question(asked.suite, name, split, asked.protocol, limit) for name in asked.tasks]
     with ExitStack() as stack:
-        scored = _Evaluation(asked, questions, progress, batch_tokens, passed or {})
+        scored = _Evaluation(asked, questions, progress, batch_tokens, states, passed or {})
         return scored.run(*openers_, run=run, output=output, stack=stack)
 
 
@@ -103,6 +107,7 @@ class _Evaluation:
     questions: list[Question]
     progress: Progress
     batch_tokens: int | None
+    states: StateCache
     passed: Mapping[str, Any]
 
     def run(
@@ -166,20 +171,20 @@ class _Evaluation:
         tokens = sum(len(ids) for unit in seen.units for ids, _ in unit.requests)
         self.progress.expect(tokens)
         folder.log("scoring", tokens=tokens)
-        base_measured = None
+        base_measured = states = None
         if before is not None:
+            states = self.states.between(before.loaded.model, before.fingerprint, seen.fingerprint)
             noise = noise_unit(before.units)
             self.progress.expect(tokens + sum(len(ids) for unit in noise for ids, _ in unit.requests))
             store = base_store(folder.scores_path, self.progress.say)
-            base_measured = self.measure(before, before.units, store, "base")
+            base_measured = self.measure(before, before.units, store, "base", states=states)
             half = max(1, (self.batch_tokens or auto_batch_tokens(before.loaded.model)) // 2)
             base_measured |= self.measure(before, noise, store, "base", batch_tokens=half)
             if edited.is_name:
                 free(before.loaded)
                 seen = replace(seen, loaded=edited.open())
-        measured = self.measure(
-            seen, seen.units, Store(folder.scores_path, self.progress.say), "edited" if before else "model"
-        )
+        store, label = Store(folder.scores_path, self.progress.say), "edited" if before else "model"
+        measured = self.measure(seen, seen.units, store, label, states=states)
         if base_measured is not None:
             _require_changed(measured, base_measured)
         blocks = []
@@ -206,12 +211,19 @@ class _Evaluation:
         return row
 
     def measure(
-        self, seen: Seen, units: list[Unit], store: Store, label: str, *, batch_tokens: int | None = None
+        self,
+        seen: Seen,
+        units: list[Unit],
+        store: Store,
+        label: str,
+        *,
+        batch_tokens: int | None = None,
+        states: States | None = None,
     ) -> dict[str, Measured]:
         """Score units with one model."""
         subject = Subject(seen.loaded.model, seen.fingerprint)
         chosen = batch_tokens or self.batch_tokens
-        return measure(subject, units, store, self.progress, batch_tokens=chosen, label=label)
+        return measure(subject, units, store, self.progress, batch_tokens=chosen, label=label, states=states)
 
 
 @contextmanager

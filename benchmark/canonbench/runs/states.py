@@ -48,6 +48,8 @@ class StateCache:
     budget: int
     """Bytes that all of ``states/`` may take."""
     say: Callable[[str], None]
+    used: set[Path] = field(default_factory=set, init=False)
+    """Folders that this run has used; they are not removed to make room."""
     said: set[str] = field(default_factory=set, init=False)
 
     @property
@@ -96,12 +98,12 @@ class States:
             packs: what is about to be run. If their states do not fit the budget, none are kept.
         """
         kept = self._kept(model)
-        new = [pack for pack in packs if self._is_new(_deepest(kept, pack))]
-        with self._adding(model, new, [states.folder for states in kept]) as added:
+        new = [pack for pack in packs if self._is_new(self._source(kept, pack))]
+        with self._adding(model, new) as added:
 
             @contextmanager
             def during(model: Any, pack: Pack) -> Iterator[None]:
-                source = _deepest(kept, pack)
+                source = self._source(kept, pack)
                 if source is not None:
                     self._announce(source.way.block)
                 resumed = source.resuming(model, pack) if source else nullcontext()
@@ -116,11 +118,15 @@ class States:
         names = [path.name.split("-")[1] for path in self._base_folder(model).glob("block-*-*")]
         blocks = sorted({int(name) for name in names if name.isdecimal()}, reverse=True)
         ways = [shortcut(model, block) for block in blocks if block <= self.block]
-        states = [HiddenStates(self._folder(model, way), way) for way in ways if way is not None]
-        found = [each for each in states if each.folder.is_dir()]
-        for each in found:
+        return [HiddenStates(self._folder(model, way), way) for way in ways if way is not None]
+
+    def _source(self, kept: Sequence[HiddenStates], pack: Pack) -> HiddenStates | None:
+        """The deepest states that hold a pack."""
+        found = next((states for states in kept if states.has(pack)), None)
+        if found is not None and found.folder not in self.cache.used:
+            self.cache.used.add(found.folder)
             with suppress(OSError):
-                os.utime(each.folder)  # used now: the last to make room
+                os.utime(found.folder)  # of all folders the last to make room
         return found
 
     def _is_new(self, source: HiddenStates | None) -> bool:
@@ -128,27 +134,17 @@ class States:
         return source is None or self.block - source.way.block >= LEAST_SHARE * self.blocks
 
     @contextmanager
-    def _adding(self, model: Any, packs: Sequence[Pack], used: Sequence[Path]) -> Iterator[HiddenStates | None]:
-        """Where to add the states of ``packs``; None if there is no room, or another process is adding."""
+    def _adding(self, model: Any, packs: Sequence[Pack]) -> Iterator[HiddenStates | None]:
+        """Where to add the states of ``packs``; None if there is no room for them."""
         way = shortcut(model, self.block) if packs else None
-        root = self.cache.root
-        lock = FileLock(root / ".lock")
-        try:
-            if way is not None:
-                root.mkdir(parents=True, exist_ok=True)
-                lock.acquire(timeout=0)
-        except (OSError, NotImplementedError):  # among them filelock's Timeout
-            way = None
         if way is None:
             yield None
             return
-        try:
-            folder = self._folder(model, way)
-            need = way.token_bytes * sum(pack.ids.size for pack in packs)
-            fits = make_room(root, need, self.cache.budget, {folder, *used})
+        folder = self._folder(model, way)
+        self.cache.used.add(folder)
+        need = way.token_bytes * sum(pack.ids.size for pack in packs)
+        with _reserved(self.cache.root, need, self.cache.budget, self.cache.used) as fits:
             yield HiddenStates(folder, way, need) if fits else None
-        finally:
-            lock.release()
 
     def _folder(self, model: Any, way: Shortcut) -> Path:
         return self._base_folder(model) / f"block-{way.block}-{way.probe[:16]}"
@@ -172,15 +168,29 @@ class States:
         self.cache.note(f"scoring resumes at block {block} of {self.blocks}: {share} of the blocks are skipped")
 
 
-def make_room(root: Path, need: int, budget: int, used: Collection[Path]) -> bool:
-    """Remove the least recently used states until ``need`` bytes fit; whether they do. The caller holds the lock.
+@contextmanager
+def _reserved(root: Path, need: int, budget: int, used: Collection[Path]) -> Iterator[bool]:
+    """Be the only process that adds and removes states; False if there is no room, or another process is at it.
 
-    Args:
-        root: of the states of all bases.
-        need: bytes to be added.
-        budget: bytes that ``root`` may hold.
-        used: folders that stay.
+    Readers need no lock: files appear whole, and a file that disappears means that a pack is run in full.
     """
+    lock = FileLock(root / ".lock")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+        fits = _make_room(root, need, budget, used)
+    except (OSError, NotImplementedError):  # held (filelock's Timeout), cannot be written, or cannot be locked
+        fits = False
+    if not fits:
+        lock.release()
+    try:
+        yield fits
+    finally:
+        lock.release()
+
+
+def _make_room(root: Path, need: int, budget: int, used: Collection[Path]) -> bool:
+    """Remove the least recently used states, but none of ``used``, until ``need`` bytes fit; whether they do."""
     for part in root.glob(f"*/*/*{PART}"):
         part.unlink(missing_ok=True)  # of a process that was killed: nobody else is writing
     sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in root.glob("*/*")}
@@ -190,16 +200,11 @@ def make_room(root: Path, need: int, budget: int, used: Collection[Path]) -> boo
     for folder in sorted(sizes.keys() - set(used), key=lambda folder: folder.stat().st_mtime):
         if total + need <= budget:
             break
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder)
         with suppress(OSError):
-            folder.parent.rmdir()
+            folder.parent.rmdir()  # unless it holds the states of another block
         total -= sizes[folder]
-    return total + need <= budget and need <= FREE_SHARE * shutil.disk_usage(root).free
-
-
-def _deepest(kept: Sequence[HiddenStates], pack: Pack) -> HiddenStates | None:
-    """The deepest states that hold a pack."""
-    return next((states for states in kept if states.has(pack)), None)
+    return need <= FREE_SHARE * shutil.disk_usage(root).free
 
 
 def budget_bytes(gigabytes: float) -> int:
