@@ -14,6 +14,7 @@ import click
 from canonbench._version import __version__
 from canonbench.cli.data import data
 from canonbench.cli.evaluate import evaluate
+from canonbench.cli.export import export
 from canonbench.cli.options import Verbs, came_from
 from canonbench.cli.tasks import tasks
 from canonbench.errors import CanonbenchError
@@ -44,7 +45,7 @@ def cli(session: Session, debug: bool) -> None:
     session.debug = debug
 
 
-for verb in (evaluate, tasks, data):
+for verb in (evaluate, export, tasks, data):
     cli.add_command(verb)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +15,7 @@ from canonbench.models.adapter_file import require_untouched, write_adapter
 from canonbench.models.checkpoint import Trust
 from canonbench.models.edit_file import FORMAT, Context, EditedBase, EditFile, Hashes
 from canonbench.models.fingerprint import Fingerprint, fingerprint
+from canonbench.models.new_folder import appearing
 from canonbench.models.source import parse_source
 
 if TYPE_CHECKING:
@@ -152,26 +151,8 @@ def _hashes(found: Fingerprint) -> Hashes:
 
 
 def _write(folder: Path, content: EditFile, fill: Callable[[Path], None]) -> None:
-    with _appearing(folder) as part:
-        fill(part)
-        content.write(part)
-
-
-@contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """A folder to fill beside ``folder``, which takes its place once all is written."""
-    from safetensors import SafetensorError  # noqa: PLC0415
-
     if folder.exists() and not (folder / files.EDIT_FILE).is_file():
         raise CanonbenchError(f"{folder} is there already and is no artefact; give another folder")
-    part = folder.with_name(f".{folder.name}.part")
-    try:
-        shutil.rmtree(part, ignore_errors=True)  # a killed run's
-        part.mkdir(parents=True)
-        yield part
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    except (OSError, SafetensorError) as error:
-        raise CanonbenchError(f"cannot write {folder}: {error}; make room and run the same command again") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with appearing(folder) as part:
+        fill(part)
+        content.write(part)

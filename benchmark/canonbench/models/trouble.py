@@ -22,7 +22,7 @@ def one_line(what: str, hint: str = "") -> Iterator[None]:
     from safetensors import SafetensorError  # noqa: PLC0415
 
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             yield
     except CanonbenchError:
         raise
@@ -58,7 +58,7 @@ def first_lines(error: BaseException) -> str:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """No progress bars or warnings of transformers: what matters is checked and said by canonbench."""
     from transformers.utils import logging  # noqa: PLC0415
 

@@ -1,0 +1,87 @@
+"""Make a full checkpoint, which plain transformers loads, of an adapter or of what an edit run kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from canonbench.errors import CanonbenchError, UsageError
+from canonbench.models import files
+from canonbench.models.checkpoint import Trust
+from canonbench.models.edit_file import EditFile
+from canonbench.models.load import Loading, base_name, load_model
+from canonbench.models.new_folder import appearing
+from canonbench.models.source import parse_source
+from canonbench.models.trouble import quiet_transformers
+from canonbench.offline import to_stderr
+
+
+def export(
+    artefact: str | Path,
+    to: str | Path,
+    *,
+    base: str | Path | None = None,
+    device: str = "auto",
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    say: Callable[[str], None] = to_stderr,
+) -> Path:
+    """Write the edited model of ``artefact`` to the folder ``to``: configuration, safetensors and tokenizer.
+
+    It is written in the dtype it was edited in and scores the same; an adapter on a half-precision base, which is
+    scored unmerged, is merged in float32 and scores the same up to rounding.
+
+    Args:
+        artefact: an adapter (folder or hub id), or a folder that an edit run kept.
+        to: a new or empty folder; it appears complete or not at all.
+        base: the base model, where it is not where the artefact says.
+        device: where an adapter is merged; sums are rounded alike only on devices of one kind.
+        allow_pickle: read pickled weights too, with ``weights_only=True``.
+        trust_remote_code: run Python code that comes with the base.
+        say: receives notes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: ``to`` is in use, or ``artefact`` is no edit of a base.
+        CanonbenchError: the edit has no weights of its own or cannot be merged, or something cannot be read or written.
+    """
+    target = Path(to)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UsageError(f"--to {target}: is there already; give a new or empty folder")
+    how = Loading(device, "float32", Trust(allow_pickle, trust_remote_code), say)
+    if base_name(artefact, how) is None:
+        raise UsageError(f"{artefact} is a whole model already, no adapter or edit: there is nothing to export")
+    loaded = load_model(artefact, _in_own_dtype(artefact, how), base=base)
+    model = loaded.model
+    if hasattr(model, "peft_config"):
+        raise CanonbenchError(
+            f"{artefact}: a {model.active_peft_config.peft_type.value} adapter cannot be merged into the weights, "
+            "so it has no checkpoint of its own; load it with peft, on its base"
+        )
+    _save(model, loaded.tokenizer, target)
+    return target
+
+
+def _in_own_dtype(artefact: str | Path, how: Loading) -> Loading:
+    """Float32 for an adapter, since merging adds; a delta's own dtype."""
+    path = parse_source(artefact).path
+    if path is None or not (path / files.EDIT_FILE).is_file():
+        return how
+    edit = EditFile.read(path)
+    if edit.kind == "in-context":
+        raise CanonbenchError(
+            f"{artefact} is an in-context edit: it changes no weights, so there is no checkpoint to write; "
+            "its text is in canonbench_edit.json"
+        )
+    exact = edit.kind == "delta" or edit.dtype == "float64"
+    return replace(how, dtype=edit.dtype) if exact else how
+
+
+def _save(model: Any, tokenizer: Any, target: Path) -> None:
+    with appearing(target) as part, quiet_transformers():
+        model.save_pretrained(part)
+        tokenizer.save_pretrained(part)
