@@ -7,79 +7,170 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from canonbench.runs.pace import Pace, span
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+SMOOTHING = 0.9
+"""Weight of what came before in the smoothed training loss."""
+EVERY = 10.0
+"""Seconds between two plain lines."""
+
+
+class Training(NamedTuple):
+    """Where a training stands."""
+
+    what: str
+    step: int
+    """Optimiser steps done."""
+    steps: int
+    """Those there will be."""
+    loss: float
+    """Of the last step."""
+    smoothed: float
+    """Exponential mean over the steps so far."""
 
 
 @dataclass
 class Progress:
-    """Counts tokens against an estimate and tells it to ``show(done, total, what)``; notes go to ``say``."""
+    """Counts scored tokens and training steps against what is expected, and estimates the time left.
+
+    Scoring is told to ``show(done, total, what)``, training to ``show_training``; notes go to ``say``.
+    """
 
     say: Callable[[str], None] = lambda _line: None
     show: Callable[[int, int, str], None] = lambda _done, _total, _what: None
+    show_training: Callable[[Training], None] = lambda _training: None
     total: int = 0
+    clock: Callable[[], float] = time.monotonic
     done: int = field(default=0, init=False)
+    _scoring: Pace = field(default_factory=Pace, init=False)
+    _steps: Pace = field(default_factory=Pace, init=False)
+    _trainings: int = field(default=0, init=False)
+    """Still to begin."""
+    _training: Training | None = field(default=None, init=False)
+    _last: float | None = field(default=None, init=False)
+    """When something was last reported."""
 
     def expect(self, tokens: int) -> None:
-        """More work became known."""
+        """More work became known; less, where ``tokens`` is negative."""
         self.total += tokens
+        if self._last is None:
+            self._elapsed()  # work begins now
+
+    def expect_trainings(self, number: int) -> None:
+        """So many more trainings will begin."""
+        self._trainings += number
 
     def advance(self, tokens: int, what: str) -> None:
         """Some of it is done."""
+        self._scoring.add(tokens, self._elapsed())
+        self.skip(tokens, what)
+
+    def skip(self, tokens: int, what: str) -> None:
+        """Some of it was done before: it took no time."""
         self.done += tokens
+        self._elapsed()
         self.show(self.done, self.total, what)
+
+    def training(self, what: str, step: int, steps: int, loss: float) -> None:
+        """One more optimiser step of the training ``what``; ``step`` of ``steps`` are done."""
+        before = self._training
+        if before is None or before.what != what:
+            before = Training(what, 0, steps, loss, loss)
+            self._trainings = max(self._trainings - 1, 0)
+        self._steps.add(step - before.step, self._elapsed())
+        smoothed = SMOOTHING * before.smoothed + (1 - SMOOTHING) * loss
+        self._training = Training(what, step, steps, loss, smoothed)
+        self.show_training(self._training)
+
+    def left(self) -> float | None:
+        """Seconds that all known work will take; None while too little is known."""
+        at = self._training
+        if at is None and self._trainings:
+            return None
+        steps = (at.steps - at.step) + self._trainings * at.steps if at is not None else 0
+        scoring, training = self._scoring.time_for(max(self.total - self.done, 0)), self._steps.time_for(max(steps, 0))
+        return None if scoring is None or training is None else scoring + training
+
+    def _elapsed(self) -> float:
+        """Seconds since last asked: the time that the work just reported took."""
+        now = self.clock()
+        before, self._last = self._last, now
+        return 0.0 if before is None else now - before
 
 
 @contextmanager
 def terminal_progress() -> Iterator[Progress]:
-    """A bar with tokens, rate and time left if standard error is a terminal, else a line every ten seconds."""
+    """Bars with what is done and the time left if standard error is a terminal, else a line every ten seconds."""
     if sys.stderr.isatty():
-        with _bar() as progress:
+        with _bars() as progress:
             yield progress
     else:
-        yield Progress(say=_plain, show=_Lines())
+        yield plain_progress(lambda line: print(line, file=sys.stderr, flush=True))
 
 
-def _plain(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def plain_progress(say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Progress:
+    """Progress as lines of text, one every ten seconds."""
+    progress = Progress(say=say, clock=clock)
+    last = clock()
+
+    def line(text: str) -> None:
+        nonlocal last
+        if clock() - last >= EVERY:
+            last = clock()
+            left = progress.left()
+            say(text if left is None else f"{text}, about {span(left)} left")
+
+    def show(done: int, total: int, what: str) -> None:
+        line(f"{what}: {done:,} of {total:,} tokens ({100 * done // max(total, 1)} %)")
+
+    progress.show = show
+    progress.show_training = lambda at: line(
+        f"{at.what}: step {at.step:,} of {at.steps:,}, loss {at.loss:.4f} (smoothed {at.smoothed:.4f})"
+    )
+    return progress
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
+def _bars() -> Iterator[Progress]:
+    """A bar for scoring, and below it one for training once there is some."""
     from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn  # noqa: PLC0415
     from rich.progress import Progress as Bar  # noqa: PLC0415
 
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description:<14}"),
+        TextColumn("{task.description:<14}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.completed:,.0f} / {task.total:,.0f} tokens"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}", markup=False),
     )
     with Bar(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def show(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total, description=what)
-
-        yield Progress(say=lambda line: console.print(line, markup=False, highlight=False), show=show)
+        yield _on_bar(bar, lambda line: console.print(line, markup=False, highlight=False))
 
 
-@dataclass
-class _Lines:
-    every: float = 10.0
-    """Seconds between two lines."""
-    started: float = field(default_factory=time.monotonic)
-    last: float = field(default_factory=time.monotonic)
-    first: int = -1
+def _on_bar(bar: Bar, say: Callable[[str], None]) -> Progress:
+    progress = Progress(say=say)
+    scoring = bar.add_task("", total=None, detail="")
+    training = bar.add_task("", total=None, detail="", visible=False)
 
-    def __call__(self, done: int, total: int, what: str) -> None:
-        now = time.monotonic()
-        if self.first < 0:
-            self.first = done
-        if now - self.last < self.every:
-            return
-        self.last = now
-        rate = (done - self.first) / (now - self.started)
-        left = f", about {(total - done) / rate:.0f} s left" if rate > 0 else ""
-        _plain(f"{what}: {done:,} of {total:,} tokens ({100 * done // max(total, 1)} %){left}")
+    def left() -> str:
+        seconds = progress.left()
+        return "" if seconds is None else f"  {span(seconds)} left"
+
+    def show(done: int, total: int, what: str) -> None:
+        detail = f"{done:,} / {total:,} tokens{left()}"
+        bar.update(scoring, completed=done, total=total, description=what, detail=detail)
+
+    def show_training(at: Training) -> None:
+        detail = f"step {at.step:,} / {at.steps:,}  loss {at.smoothed:.4f}{left()}"
+        bar.update(
+            training, completed=at.step, total=at.steps, description=at.what, detail=detail, visible=at.step < at.steps
+        )
+
+    progress.show, progress.show_training = show, show_training
+    return progress
