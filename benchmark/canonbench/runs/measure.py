@@ -113,10 +113,11 @@ def _fill(
 ) -> None:
     packs = plan(model, unit.requests, batch_tokens=batch_tokens, origins=unit.origins)
     rest = [pack for pack in packs if not all(request in journal.sums for request in pack.requests)]
-    progress.advance(_asked(unit, packs) - _asked(unit, rest), what)
+    progress.skip(_asked(unit, packs) - _asked(unit, rest), what)
     with states.over(model, rest) if states and rest else nullcontext(without) as during:
-        for pack in rest:
+        for number, pack in enumerate(rest):
             if -math.fsum(journal.sums.values()) > limit:
+                progress.expect(-_asked(unit, rest[number:]))
                 break
             start = time.perf_counter()
             try:
