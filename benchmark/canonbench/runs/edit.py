@@ -152,7 +152,8 @@ def edit(
 def _trials(world: EditRun, repeats: int, taken: Chosen | None) -> Row:
     """Every task with every seed, then the row."""
     asked, folder = world.asked, world.folder
-    world.expect(repeats * len(asked.tasks))
+    every = [Trial(world, task, seed, None) for task in asked.tasks for seed in range(repeats)]
+    world.expect(sum(not trial.record.is_file() for trial in every))
     outcomes: dict[str, dict[int, Outcome]] = {}
     for task in asked.tasks:
         caps = _caps(world, task, taken)

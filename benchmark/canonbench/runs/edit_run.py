@@ -68,8 +68,9 @@ class EditRun:
         return plain(self.settings)
 
     def expect(self, trials: int) -> None:
-        """Tell the progress what is known to come: G for every epoch of every trial."""
-        epochs = getattr(self.settings, "epochs", 1)
+        """Tell the progress what is known to come: a training and, on val, G for every epoch of every trial."""
+        epochs = getattr(self.settings, "epochs", 1) if self.asked.split == "val" else 1
+        self.progress.expect_trainings(trials)
         self.progress.expect(trials * epochs * tokens(self.unit("general")))
 
     def unit(self, name: str) -> Unit:
