@@ -32,7 +32,7 @@ def draw_row(row: Row) -> str:
         results["average" if row.average.complete else f"average of {row.average.n_tasks}"] = row.average
     views = {"success, %": _success, "hard negatives, nats": _hard_negatives} if row.base else {"task": _alone}
     for title, cells in views.items():
-        parts += ["", _table(title, {name: cells(result) for name, result in results.items()})]
+        parts += ["", table(title, {name: cells(result) for name, result in results.items()})]
     general = _general(row.general) if row.general else ["no general text was scored: no loss ratio, no leagues"]
     return rendered(*parts, "", *general)
 
@@ -43,17 +43,18 @@ def draw_costs(costs: Mapping[str, Estimate]) -> str:
         name: {"tokens": f"{each.tokens:,}", "FLOPs": f"{each.flops:.2e}", "memory, GB": f"{each.bytes / 1e9:.2f}"}
         for name, each in costs.items()
     }
-    return rendered(_table("dry run", rows))
+    return rendered(table("dry run", rows))
 
 
-def _table(title: str, rows: dict[str, Cells]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column(title, overflow="fold")
+def table(title: str, rows: dict[str, Cells]) -> Table:
+    """One line per name, numbers right-aligned under the headers that are the cells' keys; averages stand out."""
+    drawn = Table(box=None, pad_edge=False)
+    drawn.add_column(title, overflow="fold")
     for header in next(iter(rows.values())):
-        table.add_column(header, justify="right", no_wrap=True)
+        drawn.add_column(header, justify="right", no_wrap=True)
     for name, cells in rows.items():
-        table.add_row(name, *cells.values(), style="bold" if name.startswith("average") else None)
-    return table
+        drawn.add_row(name, *cells.values(), style="bold" if name.startswith("average") else None)
+    return drawn
 
 
 def _success(result: Result) -> Cells:
@@ -63,7 +64,7 @@ def _success(result: Result) -> Cells:
         "base": f"{success.base:.2f}",
         "edited": f"{success.edited:.2f}",
         "Δ": POINTS.format(success.delta),
-        "[95 %]": _interval(success.ci, POINTS),
+        "[95 %]": interval(success.ci, POINTS),
         "clean rows Δ": _delta(result.clean, POINTS),
     }
 
@@ -75,7 +76,7 @@ def _hard_negatives(result: Result) -> Cells:
         "base": f"{hard.base:.4f}" if hard else "-",
         "edited": f"{hard.edited:.4f}" if hard else "-",
         "Δ": _delta(hard, NATS),
-        "[95 %]": _interval(hard.ci, NATS) if hard else "",
+        "[95 %]": interval(hard.ci, NATS) if hard else "",
     }
 
 
@@ -97,7 +98,7 @@ def _general(general: General) -> list[str]:
     return [
         title,
         f"  nats per token  {general.base:.6f} base, {general.edited:.6f} edited",
-        f"  loss ratio      {general.ratio:.7f} {_interval(general.ratio_ci, '{:.7f}')}",
+        f"  loss ratio      {general.ratio:.7f} {interval(general.ratio_ci, '{:.7f}')}",
         f"  noise floor     {general.noise_floor:.1e}",
         f"  leagues         {leagues}",
     ]
@@ -107,8 +108,9 @@ def _count(part: object) -> str:
     return str(getattr(part, "n", ""))
 
 
-def _interval(interval: tuple[float, float] | None, number: str) -> str:
-    return f"[{number.format(interval[0])}, {number.format(interval[1])}]" if interval else ""
+def interval(ends: tuple[float, float] | None, number: str) -> str:
+    """Both ends in the format of the number; nothing if there is no interval."""
+    return f"[{number.format(ends[0])}, {number.format(ends[1])}]" if ends else ""
 
 
 def _delta(change: Change | None, number: str) -> str:
