@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import click
 
-from canonbench.cli.options import SUITE_HELP, WholeNumber, config_option, option, passed, token_budget
+from canonbench.cli.options import config_option, option, passed
 from canonbench.cli.output import emit
+from canonbench.cli.run_options import compute_options, data_options, place_options, print_options
 
 COSTLESS = ("output", "seed", "states_budget")
 """Options that do not bear on what --dry-run prints."""
@@ -19,35 +20,11 @@ COSTLESS = ("output", "seed", "states_budget")
 @click.command(short_help="Score a checkpoint; with --base, say what the edit bought.")
 @option("--model", "-m", required=True, help="Folder, hub id (id@revision), PEFT adapter folder, .gguf file, or demo.")
 @option("--base", help="The unedited model. A PEFT adapter names its own.")
-@option("--task", "-t", default="all", help="Task names separated by commas, or all.")
-@option("--suite", help=SUITE_HELP)
-@option("--split", metavar="[test|val]", default="test", help="Which split to score.")
-@option("--general", help="General text for the leagues, by name, or none. [default: the suite's first at hand]")
-@option(
-    "--limit",
-    metavar="N",
-    type=WholeNumber(min=1),
-    help="Only the first N rows of every file (a quick look, not a result).",
-)
-@option("--protocol", default="canonbench-1", help="canonbench-1, hewitt2024, or a YAML file.")
-@option("--run", type=click.Path(path_type=Path), help="Run folder. [default: one under canonbench-runs/]")
-@option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Also write the row to this file.")
-@option("--device", default="auto", help="cpu, cuda, cuda:1, ... or auto.")
-@option("--dtype", default="auto", help="float32, bfloat16, float16, float64, or auto (by PROTOCOL section 1).")
-@option("--batch-tokens", metavar="N", default="auto", callback=token_budget, help="Tokens per forward pass, or auto.")
-@option("--seed", metavar="N", type=WholeNumber(min=0), default=0, help="Seed of the bootstrap.")
-@option(
-    "--states-budget",
-    metavar="GB",
-    type=float,
-    default=4.0,
-    help="Disk in the cache for hidden states, from which edited models resume (same scores, sooner); 0 = off.",
-)
-@option("--allow-pickle", is_flag=True, help="Read pickle checkpoints too (with weights_only=True).")
-@option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the checkpoint.")
+@data_options("test", "Which split to score.")
+@place_options()
+@compute_options()
 @option("--dry-run", is_flag=True, help="Check everything and print the cost: tokens, FLOPs, memory. Score nothing.")
-@option("--quiet", "-q", is_flag=True, help="No notes, no progress, no table.")
-@option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@print_options()
 @config_option()
 @click.pass_context
 def evaluate(
