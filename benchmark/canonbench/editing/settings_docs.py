@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ KINDS = {
 }
 """JSON Schema's types in plain words."""
 
+REQUIRED = "required"
+
 
 class SettingDoc(NamedTuple):
     """One setting, for --help and the docs."""
@@ -36,20 +39,25 @@ class SettingDoc(NamedTuple):
     """The attribute docstring, on one line."""
 
 
-def fields_of(settings_class: type) -> list[SettingDoc]:
+def fields_of(settings_class: type, defaults: Mapping[str, Any] | None = None) -> list[SettingDoc]:
     """Every field of a settings dataclass, in its order.
+
+    Args:
+        settings_class: a dataclass, of pydantic or not.
+        defaults: values that stand in front of the class's own defaults, as they come with a submission.
 
     Raises:
         CanonbenchError: a field's type is none that can be given as text.
     """
     schema = _schema(settings_class)
     definitions = schema.get("$defs", {})
-    required = set(schema.get("required", ()))
+    required = dict.fromkeys(schema.get("required", ()), REQUIRED)
+    own = {name: _text(value) for name, value in (defaults or {}).items()}
     return [
         SettingDoc(
             name,
             _type_text(field, definitions),
-            "required" if name in required else _default_text(settings_class, name, field),
+            {**required, **own}.get(name) or _default_text(settings_class, name, field),
             " ".join(field.get("description", "").split()),
         )
         for name, field in schema.get("properties", {}).items()
@@ -95,5 +103,7 @@ def _default_text(settings_class: type, name: str, field: Mapping[str, Any]) -> 
 
 
 def _text(value: Any) -> str:
-    """As YAML on one line, so that it can be typed after ``--set name=``."""
+    """As YAML on one line, so that it can be typed after ``--set name=``; small numbers as people write them: 1e-6."""
+    if isinstance(value, float):
+        return re.sub(r"(?<=e-)0|(?<=e)\+0?", "", repr(value))
     return yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("...\n").strip()

@@ -133,7 +133,7 @@ def edit(
     with ExitStack() as stack:
         folder = stack.enter_context(run_folder(run, identity, f"{found.name}-{seen.loaded.source.name}"))
         if run is not None:
-            progress.say(f"run folder: {folder.path}")
+            progress.in_folder(folder.path)
         if folder.claim(identity, {"passed": dict(passed or {})}) and folder.row_path.is_file():
             row = folder.row()
             progress.say("already complete: nothing is trained or scored again")

@@ -131,7 +131,7 @@ class _Evaluation:
         identity = self.identity(seen, before)
         folder = stack.enter_context(run_folder(run, identity, seen.loaded.source.name))
         if run is not None:
-            self.progress.say(f"run folder: {folder.path}")
+            self.progress.in_folder(folder.path)
         if folder.claim(identity, {"passed": dict(self.passed)}) and folder.row_path.is_file():
             row = folder.row()
             self.progress.say("already complete: nothing is scored again")

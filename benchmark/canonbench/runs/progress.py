@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from canonbench.runs.pace import Pace, span
@@ -47,6 +48,8 @@ class Progress:
     total: int = 0
     clock: Callable[[], float] = time.monotonic
     done: int = field(default=0, init=False)
+    folder: Path | None = field(default=None, init=False)
+    """Where the run's results will lie, once that is known."""
     _scoring: Pace = field(default_factory=Pace, init=False)
     _steps: Pace = field(default_factory=Pace, init=False)
     _trainings: int = field(default=0, init=False)
@@ -54,6 +57,11 @@ class Progress:
     _training: Training | None = field(default=None, init=False)
     _last: float | None = field(default=None, init=False)
     """When something was last reported."""
+
+    def in_folder(self, folder: Path) -> None:
+        """The results will lie there."""
+        self.folder = folder
+        self.say(f"run folder: {folder}")
 
     def expect(self, tokens: int) -> None:
         """More work became known; less, where ``tokens`` is negative."""
