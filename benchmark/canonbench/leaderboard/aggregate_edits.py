@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canonbench.errors import CanonbenchError, UsageError, unknown_name
-from canonbench.leaderboard.aggregate_examples import Block, EditBlocks, read_edit_blocks
+from canonbench.leaderboard.aggregate_examples import Block, EditBlocks, Taken, read_edit_blocks, taken_blocks
 from canonbench.leaderboard.aggregate_general import BaseLoss, GeneralText, base_loss, loss_ratios
 from canonbench.leaderboard.aggregate_tasks import Scored, TaskSpec, average_of, score_task
 from canonbench.leaderboard.row_results import General, League, LeagueTask, Seed
@@ -20,9 +20,6 @@ from canonbench.scoring import Membership, Protocol, membership, success_rate
 
 if TYPE_CHECKING:
     import pyarrow
-
-Taken = Mapping[int, int]
-"""Seed to the candidate taken for it; 0 is the unedited model."""
 
 
 class EditAggregates(NamedTuple):
@@ -86,7 +83,7 @@ def _require_choices(
 
 def _base(blocks: EditBlocks, tasks: Mapping[str, TaskSpec]) -> BaseLoss:
     """The base's general loss; CanonbenchError unless every task's unedited rows are the base's, on the same text."""
-    chunks = {name: _find(blocks, name, "general", 0, 0) for name in tasks}
+    chunks = {name: _unedited(blocks, name, "general") for name in tasks}
     for name in tasks:
         for part in ("evaluation", "hard_negatives", "general"):
             unedited = blocks.get((name, part, 0, 0))
@@ -166,21 +163,17 @@ class _EditRun:
 
     def repetitions(self, name: str, part: str, taken: Taken) -> list[Block]:
         """The blocks of the candidates taken, by seed; all of the same rows and with the same base."""
-        unedited = _find(self.blocks, name, part, 0, 0)
-        found = []
-        for seed, candidate in sorted(taken.items()):
-            block = _find(self.blocks, name, part, seed, candidate) if candidate else unedited
+        found = taken_blocks(self.blocks, name, part, taken)
+        unedited = _unedited(self.blocks, name, part)
+        for (seed, candidate), block in zip(sorted(taken.items()), found, strict=True):
             if not _same_base(block, unedited):
                 what = f"{name} {part}, seed {seed}, candidate {candidate}"
                 raise CanonbenchError(f"examples: the base's side of {what} differs from that of the unedited model")
-            found.append(block)
         return found
 
 
-def _find(blocks: EditBlocks, name: str, part: str, seed: int, candidate: int) -> Block:
-    if (name, part, seed, candidate) not in blocks:
-        raise CanonbenchError(f"examples: no {part} rows of task {name!r}, seed {seed}, candidate {candidate}")
-    return blocks[name, part, seed, candidate]
+def _unedited(blocks: EditBlocks, name: str, part: str) -> Block:
+    return taken_blocks(blocks, name, part, {0: 0})[0]
 
 
 def _same_base(one: Block, other: Block) -> bool:

@@ -53,6 +53,8 @@ class Block:
     n_tokens: NDArray[np.int64]
     edited: NDArray[np.float64]
     """Losses, nats."""
+    edited_log_p: tuple[NDArray[np.float64], ...]
+    """Log-probabilities of the one or two continuations, nats."""
     base: NDArray[np.float64] | None
     """Losses, nats; None without a base."""
     base_again: NDArray[np.float64]
@@ -68,6 +70,8 @@ Blocks = dict[tuple[str, str], Block]
 """By (task, part)."""
 EditBlocks = dict[tuple[str, str, int, int], Block]
 """By (task, part, seed, candidate)."""
+Taken = Mapping[int, int]
+"""Seed to the candidate taken for it; 0 is the unedited model, whose rows stand under seed 0."""
 
 
 def read_blocks(examples: Mapping[str, Any] | pyarrow.Table, losses: Mapping[str, str]) -> Blocks:
@@ -108,6 +112,17 @@ def read_edit_blocks(examples: Mapping[str, Any] | pyarrow.Table, losses: Mappin
         what = f"{task} {part}, seed {seed}, candidate {candidate}"
         blocks[task, part, seed, candidate] = _block(rows, what, _loss(losses, task, part), has_base=True)
     return blocks
+
+
+def taken_blocks(blocks: EditBlocks, task: str, part: str, taken: Taken) -> list[Block]:
+    """The blocks of the candidates taken, by seed; CanonbenchError if one is missing."""
+    found = []
+    for seed, candidate in sorted(taken.items()):
+        key = (task, part, seed, candidate) if candidate else (task, part, 0, 0)
+        if key not in blocks:
+            raise CanonbenchError(f"examples: no {part} rows of task {task!r}, seed {key[2]}, candidate {candidate}")
+        found.append(blocks[key])
+    return found
 
 
 def _loss(losses: Mapping[str, str], task: str, part: str) -> str:
@@ -156,16 +171,20 @@ def _block(columns: Columns, what: str, loss: str, has_base: bool) -> Block:
         columns["clean"].astype(bool),
         columns["n_tokens_a"],
         _losses(columns, "edited", what, loss),
+        tuple(columns[f"edited_log_p_{side}"] for side in _sides(loss)),
         _losses(columns, "base", what, loss) if has_base else None,
         -columns["base_again_log_p_a"],
     )
 
 
+def _sides(loss: str) -> str:
+    return "ab"[: LOSSES[loss].arity]
+
+
 def _losses(columns: Columns, model: str, what: str, loss: str) -> NDArray[np.float64]:
-    sides = "ab"[: LOSSES[loss].arity]
     log_p = [
         require_finite(columns[f"{model}_log_p_{side}"], f"{what}: {model} log p_{side}", columns["index"])
-        for side in sides
+        for side in _sides(loss)
     ]
     computed = task_loss(loss, *log_p)
     stored = columns[f"{model}_loss"]

@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from canonbench.leaderboard.aggregate_examples import Block
 from canonbench.leaderboard.row_results import (
@@ -87,7 +87,7 @@ def score_task(
             task and part draws from a stream of its own.
     """
     first, threshold = evaluation[0], protocol.threshold(name, spec.threshold)
-    sample = _Sampler(protocol.bootstrap_resamples, seed)
+    sample = Sampler(protocol.bootstrap_resamples, seed)
     success, clean = _success(evaluation, threshold, sample, f"{name} evaluation"), _clean(evaluation, threshold)
     over = _hard_negatives(hard_negatives, sample, f"{name} hard_negatives") if hard_negatives else None
     result = TaskResult(
@@ -108,30 +108,43 @@ def score_task(
 
 def average_of(scored: Mapping[str, Scored]) -> Average:
     """The unweighted mean over tasks, each resampled within itself."""
-    clean = _mean([each.clean for each in scored.values()])
-    over = _mean([each.hard_negatives for each in scored.values()])
+    success = mean_of([each.success for each in scored.values()])
+    assert success is not None
+    clean = mean_of([each.clean for each in scored.values()])
+    over = mean_of([each.hard_negatives for each in scored.values()])
     return Average(
         tasks=tuple(scored),
         n_tasks=len(scored),
         complete=is_complete(tuple(scored)),
-        success=ChangeWithInterval(**_mean_of([each.success for each in scored.values()]).change_with_interval()),
+        success=ChangeWithInterval(**success.change_with_interval()),
         clean=None if clean is None else Change(**clean.change()),
         hard_negatives=None if over is None else ChangeWithInterval(**over.change_with_interval()),
     )
 
 
-class _Sampler(NamedTuple):
-    """The bootstrap of one row."""
+def mean_of(pairs: Sequence[Pair | None]) -> Pair | None:
+    """The mean, or None if a task has no such number: a mean over fewer tasks would look like one over all."""
+    known = [pair for pair in pairs if pair is not None]
+    if len(known) < len(pairs):
+        return None
+    bases = [pair.base for pair in known if pair.base is not None]
+    draws = mean_draw([pair.draws for pair in known])
+    return Pair(fmean(bases) if bases else None, fmean(pair.edited for pair in known), draws)
+
+
+class Sampler(NamedTuple):
+    """The paired bootstrap clustered by subject: how many resamples, and the seed of its streams."""
 
     resamples: int
     seed: int
 
-    def draws(self, label: str, clusters: Sequence[str], before: Any, after: Any) -> NDArray[np.float64] | None:
+    def draws(self, label: str, clusters: Sequence[str], before: ArrayLike, after: ArrayLike) -> Draws:
+        """Draws (resamples,) of the mean of after − before, both (n_rows,), from the stream of that label."""
         units = difference_units(before, after, clusters)
         return draw(units, resamples=self.resamples, generator=stream(self.seed, label))
 
 
-def _success(blocks: Sequence[Block], threshold: float, sample: _Sampler, label: str) -> Pair:
+def _success(blocks: Sequence[Block], threshold: float, sample: Sampler, label: str) -> Pair:
     first, edited = blocks[0], fmean(success_rate(block.edited, threshold) for block in blocks)
     if first.base is None:
         return Pair(None, edited)
@@ -148,21 +161,9 @@ def _clean(blocks: Sequence[Block], threshold: float) -> Pair | None:
     return Pair(base, fmean(success_rate(block.edited[block.clean], threshold) for block in blocks))
 
 
-def _hard_negatives(blocks: Sequence[Block], sample: _Sampler, label: str) -> Pair:
+def _hard_negatives(blocks: Sequence[Block], sample: Sampler, label: str) -> Pair:
     first, edited = blocks[0], fmean(mean_loss(block.edited) for block in blocks)
     if first.base is None:
         return Pair(None, edited)
     after = np.mean([block.edited for block in blocks], axis=0)
     return Pair(mean_loss(first.base), edited, sample.draws(label, first.clusters, first.base, after))
-
-
-def _mean(pairs: Sequence[Pair | None]) -> Pair | None:
-    """The mean, or None if a task has no such number: a mean over fewer tasks would look like one over all."""
-    known = [pair for pair in pairs if pair is not None]
-    return _mean_of(known) if len(known) == len(pairs) else None
-
-
-def _mean_of(pairs: Sequence[Pair]) -> Pair:
-    bases = [pair.base for pair in pairs if pair.base is not None]
-    draws = mean_draw([pair.draws for pair in pairs])
-    return Pair(fmean(bases) if bases else None, fmean(pair.edited for pair in pairs), draws)
