@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,11 @@ import torch
 from finetune_cases import CANONICAL, CHUNKS, ask, divergence, example_loss, gradients_of_steps, last, reference_steps
 from peft import PromptTuningConfig, TaskType
 
-from canonbench.editing.adapters import adapt
+from canonbench.editing.adapters import adapt, train
 from canonbench.editing.batches import Chunks
 from canonbench.editing.finetune import finetune
 from canonbench.editing.full import FullSettings, edit
-from canonbench.editing.regularizers import fisher, kl
+from canonbench.editing.regularizers import Base, fisher, kl
 from canonbench.editing.weights import Weights
 from canonbench.models.face import output_layer
 from tiny_models import ARCHITECTURES, tiny_model, tiny_tokenizer
@@ -82,7 +83,7 @@ def test_chunks_of_different_lengths_weigh_as_their_sums_over_tokens() -> None:
     chunks, twin = (Chunks(model, TOKENIZER, CHUNKS, np.random.default_rng(3)) for _ in range(2))
     drawn = [TOKENIZER.decode(ids) for ids, _ in twin.draw(4)]
     assert len(set(drawn)) > 1
-    start = dict(base.named_parameters())
+    start = Base(dict(base.named_parameters()), nullcontext)
     value = kl(model, weights, start, chunks, weight=0.7)(4)
     found = [parameter.grad.clone() for parameter in model.parameters()]
     model.zero_grad()
@@ -124,9 +125,8 @@ def test_released_accumulation_takes_the_gradient_of_one_example_of_the_batch_un
 
 def test_a_prompt_in_front_of_the_tokens_moves_no_position() -> None:
     config = PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=3)
-    model, trained, own = adapt(model_of("llama"), config, seed=0)
-    assert own == []
-    reference = copy.deepcopy(model)
+    adapted = adapt(model_of("llama"), config, seed=0)
+    reference = copy.deepcopy(adapted.model)
     base = reference.base_model
     expected = sum(example_loss(reference, example, "nll") for example in CANONICAL) / len(CANONICAL)
     chunk = "The capital of France is Paris"
@@ -134,8 +134,8 @@ def test_a_prompt_in_front_of_the_tokens_moves_no_position() -> None:
     expected.backward()
     settings = FullSettings(epochs=1, regularizer_weight=0.5)
     with gradients_of_steps() as found:
-        last(finetune(model, TOKENIZER, ask(settings, regularization=[chunk]), trained, own))
-    wanted = [dict(reference.named_parameters())[name].grad for name in trained]
+        last(train(adapted, TOKENIZER, ask(settings, regularization=[chunk])))
+    wanted = [dict(reference.named_parameters())[name].grad for name in adapted.trained]
     torch.testing.assert_close(found[0], wanted, rtol=1e-5, atol=1e-7)
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from peft import get_peft_model
+from peft import PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
+from canonbench.editing.contract import EditRequest
+from canonbench.editing.finetune import finetune
 from canonbench.errors import CanonbenchError
 from canonbench.models.face import vocabulary_size
 from canonbench.models.trouble import first_lines
@@ -32,9 +38,10 @@ def adapt(base: Any, config: Any, seed: int) -> Adapted:
         seed: of the adapter's random start; torch's global random state is left alone.
 
     Raises:
-        CanonbenchError: peft cannot adapt this model so (in its own words), or with the adapter switched off the model
-            is not the base any more.
+        CanonbenchError: there is an adapter on the model already, peft cannot adapt it so (in its own words), or with
+            the adapter switched off the model is not the base any more.
     """
+    require_bare(base)
     kind = str(config.peft_type.value)
     flags = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
     before = _probe(base)
@@ -42,11 +49,12 @@ def adapt(base: Any, config: Any, seed: int) -> Adapted:
     try:
         with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="fan_in_fan_out")  # peft notices Conv1D and sets it right
+            warnings.filterwarnings("ignore", message="Unsupported layer type")  # LN_TUNING's own layers
             warnings.simplefilter("ignore", FutureWarning)  # of transformers, about peft
             torch.manual_seed(seed)
             model = get_peft_model(base, config).eval()
         trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-        with model.disable_adapter():
+        with adapter_off(model):
             after = _probe(model)
         _probe(model)
     except Exception as error:  # each kind of adapter says in its own way what it cannot do
@@ -65,6 +73,27 @@ def adapt(base: Any, config: Any, seed: int) -> Adapted:
         )
     known = {id(parameter) for parameter, _ in flags}
     return Adapted(model, list(trained), [name for name, parameter in trained.items() if id(parameter) in known])
+
+
+def train(adapted: Adapted, tokenizer: Any, request: EditRequest[Any]) -> Iterator[Any]:
+    """Finetune the adapter; see ``finetune``."""
+    model, trained, own = adapted
+    return finetune(model, tokenizer, request, trained, own=own, adapter_off=partial(adapter_off, model))
+
+
+@contextmanager
+def adapter_off(model: Any) -> Iterator[None]:
+    """Run without the adapter; of what trains, only the base's own parameters are left."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Careful, disabling adapter layers")  # just that: the base's biases
+        with model.disable_adapter():
+            yield
+
+
+def require_bare(model: Any) -> None:
+    """CanonbenchError if there is an adapter on the model."""
+    if any(isinstance(module, (PeftModel, BaseTunerLayer)) for module in model.modules()):
+        raise CanonbenchError("there is an adapter on the model already; merge or unload it before adding another")
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from canonbench.editing.batches import Chunks, Encoded, encode_canonical, groupe
 from canonbench.editing.contract import EditRequest
 from canonbench.editing.finetune_settings import FinetuneSettings
 from canonbench.editing.losses import example_losses
-from canonbench.editing.regularizers import make_regularizer
+from canonbench.editing.regularizers import AdapterOff, make_regularizer
 from canonbench.editing.weights import Weights, training_only
 from canonbench.errors import CanonbenchError
 
@@ -27,7 +27,13 @@ TOKENS = 4096
 
 
 def finetune(
-    model: Any, tokenizer: Any, request: EditRequest[S], trained: Sequence[str], own: Sequence[str] | None = None
+    model: Any,
+    tokenizer: Any,
+    request: EditRequest[S],
+    trained: Sequence[str],
+    *,
+    own: Sequence[str] | None = None,
+    adapter_off: AdapterOff = nullcontext,
 ) -> Iterator[Any]:
     """Train the parameters of the names ``trained`` in place; yields ``model`` after each epoch.
 
@@ -49,6 +55,7 @@ def finetune(
         request: what to learn, and the settings.
         trained: as in ``model.named_parameters()``; all others stay as they are.
         own: those of them that are the base's own and not an adapter's; all, if not given.
+        adapter_off: a context in which the model runs without the adapter that trains, if one does.
 
     Raises:
         CanonbenchError: the examples or R cannot be used with this model, there is no R though the regulariser needs
@@ -57,18 +64,13 @@ def finetune(
     settings = request.hyperparameters
     examples = encode_canonical(model, tokenizer, request)
     order, text = (np.random.default_rng(child) for child in np.random.SeedSequence(request.seed).spawn(2))
-    per_epoch = len(examples) / settings.batch_size
-    per_epoch = math.floor(per_epoch) if settings.accumulation == "released" else math.ceil(per_epoch)
-    if not per_epoch:
-        raise CanonbenchError(
-            f"task {request.task}: {len(examples)} canonical examples fill no batch of {settings.batch_size}, and with "
-            "accumulation=released only full ones count; set a smaller batch_size"
-        )
+    per_epoch = _steps_per_epoch(len(examples), request)
     with training_only(model, trained):
         weights = Weights(model, trained)
         chunks = partial(Chunks, model, tokenizer, request.regularization, text)
         with _repeatable(model):
-            regularize = make_regularizer(settings, model, weights, trained if own is None else own, chunks)
+            bases_own = trained if own is None else own
+            regularize = make_regularizer(settings, model, weights, bases_own, adapter_off, chunks)
         optimizer = weights.adam(settings.lr)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=settings.epochs)
         steps = per_epoch * settings.epochs
@@ -87,6 +89,19 @@ def finetune(
                 request.report(epoch * per_epoch + number, steps, loss)
             schedule.step()
             yield model
+
+
+def _steps_per_epoch(count: int, request: EditRequest[S]) -> int:
+    """As many as there are batches that count; CanonbenchError if that is none."""
+    settings = request.hyperparameters
+    if settings.accumulation == "all":
+        return math.ceil(count / settings.batch_size)
+    if count < settings.batch_size:
+        raise CanonbenchError(
+            f"task {request.task}: {count} canonical examples fill no batch of {settings.batch_size}, and with "
+            "accumulation=released only full ones count; set a smaller batch_size"
+        )
+    return count // settings.batch_size
 
 
 def _task_gradient(model: Any, weights: Weights, examples: Sequence[Encoded], loss: str) -> float:

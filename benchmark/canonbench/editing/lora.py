@@ -36,11 +36,11 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[LoraSettings]) -> Iter
         UsageError: ``layers`` names a layer that the model does not have.
         CanonbenchError: the model has no MLP of linear layers in those layers.
     """
-    from canonbench.editing.adapters import adapt  # noqa: PLC0415
-    from canonbench.editing.finetune import finetune  # noqa: PLC0415
+    from canonbench.editing.adapters import adapt, require_bare, train  # noqa: PLC0415
 
+    require_bare(model)  # before its layers are looked at
     adapted = adapt(model, lora_config(model, request.hyperparameters), request.seed)
-    return finetune(adapted.model, tokenizer, request, adapted.trained, adapted.own)
+    return train(adapted, tokenizer, request)
 
 
 def lora_config(model: Any, settings: LoraSettings) -> Any:

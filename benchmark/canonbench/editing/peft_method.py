@@ -42,12 +42,11 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[PeftSettings]) -> Iter
         UsageError: peft has no such adapter or option, or refuses an option's value.
         CanonbenchError: peft cannot put it on this model.
     """
-    from canonbench.editing.adapters import adapt  # noqa: PLC0415
-    from canonbench.editing.finetune import finetune  # noqa: PLC0415
+    from canonbench.editing.adapters import adapt, train  # noqa: PLC0415
 
     settings = request.hyperparameters
     adapted = adapt(model, peft_config(settings.config, settings.options), request.seed)
-    return finetune(adapted.model, tokenizer, request, adapted.trained, adapted.own)
+    return train(adapted, tokenizer, request)
 
 
 def peft_config(name: str, options: Mapping[str, Any]) -> Any:

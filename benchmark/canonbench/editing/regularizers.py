@@ -6,8 +6,8 @@ A regulariser is a function that adds the gradient of its term to the weights' a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,9 +26,25 @@ LOGITS = 2**25
 Regularizer = Callable[[int], float]
 """Given the number of canonical examples in the step: adds its gradient, returns its term of the training loss."""
 
+AdapterOff = Callable[[], AbstractContextManager[None]]
+"""A context in which the model runs without the adapter that trains; it does nothing where none does."""
+
+
+class Base(NamedTuple):
+    """What makes a model in training its base again: what is frozen is not held twice."""
+
+    tensors: dict[str, Tensor]
+    """As they were before training: those of the tensors that train which are the base's own."""
+    adapter_off: AdapterOff
+
 
 def make_regularizer(
-    settings: FinetuneSettings, model: Any, weights: Weights, own: Iterable[str], chunks: Callable[[], Chunks]
+    settings: FinetuneSettings,
+    model: Any,
+    weights: Weights,
+    own: Iterable[str],
+    adapter_off: AdapterOff,
+    chunks: Callable[[], Chunks],
 ) -> Regularizer:
     """The regulariser that the settings ask for, made while the weights are still the base's.
 
@@ -37,12 +53,13 @@ def make_regularizer(
         model: the model in training.
         weights: the tensors that train.
         own: the names of those of them that are the base's own, not an adapter's.
+        adapter_off: see ``kl``.
         chunks: regularisation text; only asked for where it is needed.
     """
     weight = settings.regularizer_weight
     match settings.regularizer:
         case "kl":
-            return kl(model, weights, weights.copies(own), chunks(), weight)
+            return kl(model, weights, Base(weights.copies(own), adapter_off), chunks(), weight)
         case "l2":
             return quadratic(weights, weight)
         case "ewc":
@@ -51,12 +68,11 @@ def make_regularizer(
             return lambda _count: 0.0
 
 
-def kl(model: Any, weights: Weights, base: Mapping[str, Tensor], chunks: Chunks, weight: float) -> Regularizer:
+def kl(model: Any, weights: Weights, base: Base, chunks: Chunks, weight: float) -> Regularizer:
     """weight · mean over the step's chunks of Σ_t KL(p_0 ‖ p), one random chunk for each canonical example.
 
     The sum runs over all T tokens of a chunk, as published: over the distributions of what follows each of them. So
-    ``weight`` is some hundred times what a weight per token would be. p_0 is the model itself with adapters switched
-    off and the tensors ``base`` in the place of those that train: what is frozen is not held twice.
+    ``weight`` is some hundred times what a weight per token would be.
     """
     most = LOGITS // vocabulary_size(model)
 
@@ -76,18 +92,19 @@ def kl(model: Any, weights: Weights, base: Mapping[str, Tensor], chunks: Chunks,
 
 
 @torch.no_grad()
-def _base_logits(model: Any, base: Mapping[str, Tensor], batch: Padded) -> Tensor:
+def _base_logits(model: Any, base: Base, batch: Padded) -> Tensor:
     def run(**inputs: Any) -> Any:
-        return functional_call(model, dict(base), (), inputs) if base else model(**inputs)
+        return functional_call(model, base.tensors, (), inputs) if base.tensors else model(**inputs)
 
-    with model.disable_adapter() if hasattr(model, "disable_adapter") else nullcontext():
+    with base.adapter_off():
         return logits_at(model, batch, run)
 
 
 def quadratic(weights: Weights, weight: float, importance: Mapping[str, Tensor] | None = None) -> Regularizer:
     """weight · Σ F·(θ − θ_0)² over the tensors that train, θ_0 being what they were at the start; F = 1 if not given.
 
-    An adapter's parameters are held to their start like any other.
+    An adapter's parameters are held to their start like any other. (Of a LoRA, ewc holds only the factor that starts at
+    zero: as long as that is zero the other has no gradient, so no importance.)
     """
     start = weights.copies(weights.live)
 

@@ -66,7 +66,7 @@ def add_gradient(tensor: Tensor, gradient: Tensor) -> None:
 @contextmanager
 def training_only(model: nn.Module, names: Sequence[str]) -> Iterator[None]:
     """Evaluation mode (dropout off), gradients for these tensors only; afterwards every flag is as it was."""
-    flags = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     wanted = set(names)
     model.eval()
     try:
@@ -74,6 +74,6 @@ def training_only(model: nn.Module, names: Sequence[str]) -> Iterator[None]:
             parameter.requires_grad_(name in wanted)
         yield
     finally:
-        for name, parameter in model.named_parameters():
+        for parameter, flag in flags:
             parameter.grad = None
-            parameter.requires_grad_(flags.get(name, parameter.requires_grad))
+            parameter.requires_grad_(flag)
