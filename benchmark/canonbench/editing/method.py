@@ -148,4 +148,5 @@ def _settings(edit: Any, annotation: Any) -> type | None:
                 "import its names outside 'if TYPE_CHECKING'"
             ) from error
     arguments = get_args(annotation)
-    return arguments[0] if arguments and isinstance(arguments[0], type) and arguments[0] is not dict else None
+    named = arguments[0] if arguments else Any
+    return named if isinstance(named, type) and named not in (Any, dict, Mapping) else None

@@ -72,16 +72,14 @@ def require_candidate(model: Any, base: LoadedModel, vocabulary: int) -> None:
     """What a method yielded can be scored beside its base.
 
     Raises:
-        CanonbenchError: it is no model, has another vocabulary, or is on another device.
+        MethodError: it is no model, has another vocabulary, or is on another device.
     """
     if not callable(getattr(model, "get_output_embeddings", None)):
-        raise CanonbenchError(f"a method must return or yield a causal language model, not {type(model).__name__}")
+        raise MethodError(f"a method must return or yield a causal language model, not {type(model).__name__}")
     if model.device != base.device:
-        raise CanonbenchError(f"it is on {model.device}, but the run is on {base.device}; move it back")
+        raise MethodError(f"it is on {model.device}, but the run is on {base.device}; move it back")
     if vocabulary_size(model) != vocabulary:
-        raise CanonbenchError(
-            f"a different architecture: {vocabulary_size(model)} output rows, the base has {vocabulary}"
-        )
+        raise MethodError(f"a different architecture: {vocabulary_size(model)} output rows, the base has {vocabulary}")
 
 
 def same_architecture(edited: Fingerprint, base: Fingerprint) -> bool:

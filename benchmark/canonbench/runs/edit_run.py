@@ -17,7 +17,7 @@ from canonbench.editing.method import Method
 from canonbench.errors import CanonbenchError
 from canonbench.models.fingerprint import Fingerprint, fingerprint
 from canonbench.models.load import LoadedModel, in_memory
-from canonbench.runs.candidates import MethodError, Trained, require_candidate, same_architecture
+from canonbench.runs.candidates import MethodError, Trained, same_architecture
 from canonbench.runs.edit_examples import candidate_columns, task_numbers
 from canonbench.runs.examples import Columns
 from canonbench.runs.folder import RunFolder
@@ -124,13 +124,12 @@ class EditRun:
         return candidate_columns(self.questions[task], units, measured, self.base_measured, seed=seed, number=number)
 
     def look(self, model: Any, base: LoadedModel) -> Fingerprint:
-        """See that a candidate can be scored beside its base, and what it is.
+        """What a candidate is, as it is scored.
 
         Raises:
-            MethodError: it cannot: another architecture, vocabulary or device, NaN weights.
+            MethodError: it has another architecture than its base, or NaN weights.
         """
         try:
-            require_candidate(model, base, self.base.vocabulary)
             found = fingerprint(model)
         except CanonbenchError as error:
             raise MethodError(str(error)) from error

@@ -16,7 +16,7 @@ from canonbench.models.artefact import open_artefact, save_artefact
 from canonbench.models.fingerprint import Fingerprint
 from canonbench.models.load import LoadedModel
 from canonbench.models.merged import as_scored
-from canonbench.runs.candidates import Listener, MethodError, Trained, candidates
+from canonbench.runs.candidates import Listener, MethodError, Trained, candidates, require_candidate
 from canonbench.runs.edit_run import EditRun, Scored
 from canonbench.runs.examples import Columns, concatenate, read_parquet, write_parquet
 from canonbench.runs.trajectory import Candidate
@@ -150,9 +150,12 @@ class Trial:
         used = 0
         try:
             for trained in candidates(self.run.method, base, request, listener, self.name):
-                if getattr(trained.model, "training", False):
-                    progress.say(f"{self.name} candidate {trained.number}: in training mode; scored without dropout")
                 with self._blaming_the_method(trained):
+                    require_candidate(trained.model, base, self.run.base.vocabulary)
+                    if trained.model.training:
+                        progress.say(
+                            f"{self.name} candidate {trained.number}: in training mode; scored without dropout"
+                        )
                     use(trained)
                 used = trained.number
                 if used == last:
