@@ -33,6 +33,17 @@ class Made:
     flag: bool = True
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     text: str = "a: b"
+    end: str = "\n"
+    tiny: float = 1e-06
+
+
+@dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid", use_attribute_docstrings=True))
+class Heir(Made):
+    """Has a setting of its own, and another default of one that it inherits."""
+
+    own: int
+    """Its own."""
+    rank: int = 4
 
 
 @dataclass(frozen=True, kw_only=True, config=ConfigDict(extra="forbid"))
@@ -63,7 +74,19 @@ def test_every_field_is_listed_with_its_bounds_default_and_docstring() -> None:
         SettingDoc("flag", "true | false", "true", ""),
         SettingDoc("options", "mapping", "{}", ""),
         SettingDoc("text", "text", "'a: b'", ""),
+        SettingDoc("end", "text", '"\\n"', ""),
+        SettingDoc("tiny", "number", "1e-6", ""),
     ]
+
+
+def test_own_settings_come_first_and_inherited_docstrings_are_kept() -> None:
+    listed = fields_of(Heir, {"kind": "released", "own": 3, "text": "b"})
+    assert [field.name for field in listed][:4] == ["rank", "own", "lr", "kind"]
+    found = {field.name: field for field in listed}
+    assert found["own"] == ("own", "whole number", "3", "Its own.")
+    assert found["lr"].doc == "Learning rate; published: 1e-6 to 1e-2."
+    assert found["rank"] == ("rank", "whole number", "4", "Of the adapter.")
+    assert (found["kind"].default, found["text"].default) == ("released", "b")
 
 
 def test_a_plain_dataclass_is_listed_too_and_a_setting_without_default_is_required() -> None:
@@ -77,6 +100,7 @@ def test_a_plain_dataclass_is_listed_too_and_a_setting_without_default_is_requir
 def test_a_listed_default_typed_after_set_is_the_default() -> None:
     typed = [f"{field.name}={field.default}" for field in fields_of(Made)]
     assert parse_settings(Made, read_assignments(typed)) == Made()
+    assert parse_settings(None, read_assignments(["tiny=1e-6", "big=1e22"])) == {"tiny": 1e-6, "big": 1e22}
 
 
 def test_assignments_are_yaml_and_dotted_names_fill_mappings() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -40,7 +42,7 @@ class SettingDoc(NamedTuple):
 
 
 def fields_of(settings_class: type, defaults: Mapping[str, Any] | None = None) -> list[SettingDoc]:
-    """Every field of a settings dataclass, in its order.
+    """Every field of a settings dataclass in its order, inherited ones after its own.
 
     Args:
         settings_class: a dataclass, of pydantic or not.
@@ -50,19 +52,25 @@ def fields_of(settings_class: type, defaults: Mapping[str, Any] | None = None) -
         CanonbenchError: a field's type is none that can be given as text.
     """
     schema = _schema(settings_class)
-    definitions = schema.get("$defs", {})
+    definitions, fields = schema.get("$defs", {}), schema.get("properties", {})
     required = dict.fromkeys(schema.get("required", ()), REQUIRED)
-    own = {name: _text(value) for name, value in (defaults or {}).items()}
+    given = {name: _text(value) for name, value in (defaults or {}).items()}
+    own = inspect.get_annotations(settings_class)
     return [
         SettingDoc(
             name,
-            _type_text(field, definitions),
-            {**required, **own}.get(name) or _default_text(settings_class, name, field),
-            " ".join(field.get("description", "").split()),
+            _type_text(fields[name], definitions),
+            {**required, **given}.get(name) or _default_text(settings_class, name, fields[name]),
+            " ".join(_docstring(settings_class, name).split()),
         )
-        for name, field in schema.get("properties", {}).items()
-        if name in names(settings_class)
+        for name in sorted(names(settings_class), key=lambda name: name not in own)
     ]
+
+
+def _docstring(settings_class: type, name: str) -> str:
+    """Of the class that says it: pydantic does not hand the docstrings of fields down to subclasses."""
+    said = (getattr(each, "__pydantic_fields__", {}).get(name) for each in settings_class.__mro__)
+    return next((field.description for field in said if field is not None and field.description), "")
 
 
 def _schema(settings_class: type) -> dict[str, Any]:
@@ -106,4 +114,6 @@ def _text(value: Any) -> str:
     """As YAML on one line, so that it can be typed after ``--set name=``; small numbers as people write them: 1e-6."""
     if isinstance(value, float):
         return re.sub(r"(?<=e-)0|(?<=e)\+0?", "", repr(value))
+    if isinstance(value, str) and not value.isprintable():
+        return json.dumps(value)  # a double-quoted YAML text, \\n for a new line
     return yaml.safe_dump(value, default_flow_style=True, width=math.inf).removesuffix("...\n").strip()
