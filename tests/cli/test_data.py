@@ -30,13 +30,39 @@ def test_the_exit_code_of_a_check_is_1_when_there_is_an_error(canonbench: Canonb
     assert outcome.out.splitlines()[-1].startswith(f"suite {folder}: 1 error, ")
 
 
-def test_warnings_are_counted_and_listed_on_request(canonbench: Canonbench, world: Path) -> None:
-    short, whole = canonbench("data", "check", "suite"), canonbench("data", "check", "suite", "--all")
+def test_findings_are_grouped_by_rule_and_listed_one_by_one_on_request(canonbench: Canonbench, world: Path) -> None:
+    file = "suite/mine/test-evaluation.jsonl"
+    lines = (world / file).read_text(encoding="utf-8").splitlines()
+    for number, repeated in ((2, 1), (4, 3), (5, 3)):
+        replace_line(world / file, number, lines[repeated - 1])
+    short, whole = canonbench("data", "check", "suite"), canonbench("data", "check", "suite", "-v")
     assert (short.code, whole.code) == (1, 1)
-    assert "(--all lists them)" in short.out
-    assert "(--all lists them)" not in whole.out
-    assert not any(line.startswith(("warning", "note")) for line in short.out.splitlines())
-    assert any(line.startswith("warning: suite/") for line in whole.out.splitlines())
+    what = f"error: {file}:2: the same prefix and suffix as line 1 [duplicate_row"
+    assert any(line.startswith(f"{what}: ") and " file" in line for line in short.out.splitlines())
+    assert f"{what}]" in whole.out.splitlines()
+    assert f"error: {file}:5: the same prefix and suffix as line 3 [duplicate_row]" in whole.out.splitlines()
+    grouped, each = short.out.splitlines()[:-1], whole.out.splitlines()[:-1]
+    assert len(grouped) < len(each)
+    assert len({rule(line) for line in grouped}) == len(grouped)
+    assert {rule(line) for line in grouped} == {rule(line) for line in each}
+    levels = [line.split(":")[0] for line in grouped]
+    assert levels == sorted(levels, key=["error", "warning", "note"].index)
+    assert short.out.splitlines()[-1] == f"{whole.out.splitlines()[-1]} (--verbose lists each)"
+
+
+def rule(line: str) -> tuple[str, str]:
+    """The level and the rule of a line of findings."""
+    return line.split(":", 1)[0], line.rsplit("[", 1)[1].rstrip("]").split(":")[0]
+
+
+def test_a_rule_broken_often_names_the_first_lines_and_the_files(canonbench: Canonbench, world: Path) -> None:
+    files = [f"suite/country/{split}-canonical.jsonl" for split in ("test", "val")]
+    for file in files:
+        content = (world / file).read_text(encoding="utf-8").splitlines()
+        (world / file).write_text("".join(f"{line}\n" for line in content[:1] * 8), encoding="utf-8")
+    (line,) = [line for line in canonbench("data", "check", "suite").out.splitlines() if "[duplicate_row" in line]
+    message = "the same prefix and suffix as line 1"
+    assert line == f"error: {files[0]}:2: {message} [duplicate_row: 14 in 2 files; here lines 2, 3, 4, 5, 6, ...]"
 
 
 def test_fetching_is_refused_offline_and_says_what_to_do_instead(canonbench: Canonbench) -> None:

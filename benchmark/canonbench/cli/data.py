@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from canonbench.cli.options import Verbs, option
 from canonbench.cli.output import emit
 from canonbench.errors import unknown_name
+
+if TYPE_CHECKING:
+    from canonbench.suite.findings import Finding, Level
+
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+PLACES = 5
+"""Lines that are named where many are at fault."""
 
 
 @click.group(cls=Verbs, short_help="Fetch the published suite; check any suite.")
@@ -43,9 +53,9 @@ def fetch(name: str, source: Path | None, without_openwebtext_500: bool, quiet: 
 
 @data.command(short_help="Verify a suite's data.")
 @click.argument("suite", default="mini")
-@option("--all", "show_all", is_flag=True, help="List warnings and notes one by one too.")
+@option("--verbose", "-v", is_flag=True, help="List every finding, not one line per rule.")
 @click.pass_context
-def check(ctx: click.Context, suite: str, show_all: bool) -> None:
+def check(ctx: click.Context, suite: str, verbose: bool) -> None:
     """Check SUITE (mini, published, or a folder): all that a program can verify about its data.
 
     Exit code 1 when there is an error.
@@ -54,10 +64,31 @@ def check(ctx: click.Context, suite: str, show_all: bool) -> None:
     from canonbench.suite.check import check_suite  # noqa: PLC0415
 
     found = check_suite(Suite.load(suite), mini_sizes=suite == "mini")
-    lines = [f"{finding.level}: {finding}" for finding in found if show_all or finding.level == "error"]
-    counts = {level: sum(finding.level == level for finding in found) for level in ("error", "warning", "note")}
-    summary = ", ".join(f"{count} {level}{'' if count == 1 else 's'}" for level, count in counts.items())
-    hint = "" if show_all or not (counts["warning"] or counts["note"]) else " (--all lists them)"
+    lines = [_line([each]) for each in found] if verbose else [_line(group) for group in _by_rule(found)]
+    counts = Counter(finding.level for finding in found)
+    summary = ", ".join(f"{counts[level]} {level}{'' if counts[level] == 1 else 's'}" for level in LEVELS)
+    hint = " (--verbose lists each)" if len(lines) < len(found) else ""
     emit("\n".join([*lines, f"suite {suite}: {summary}{hint}\n"]))
     if counts["error"]:
         ctx.exit(1)
+
+
+def _by_rule(found: Sequence[Finding]) -> list[list[Finding]]:
+    """Findings of one rule and level together, errors first, then the most frequent."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in found:
+        groups.setdefault((finding.level, finding.rule), []).append(finding)
+    return sorted(groups.values(), key=lambda group: (LEVELS.index(group[0].level), -len(group), group[0].rule))
+
+
+def _line(group: Sequence[Finding]) -> str:
+    """The first finding in full, then the rule, how often it was found, and where else in this file."""
+    first = group[0]
+    about = first.rule
+    if len(group) > 1:
+        files = len({finding.path for finding in group})
+        here = [str(finding.row + 1) for finding in group if finding.path == first.path and finding.row is not None]
+        about += f": {len(group)} in {files} file{'' if files == 1 else 's'}"
+        if len(here) > 1:
+            about += f"; here lines {', '.join(here[:PLACES])}{', ...' if len(here) > PLACES else ''}"
+    return f"{first.level}: {first} [{about}]"
