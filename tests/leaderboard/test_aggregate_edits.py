@@ -4,18 +4,18 @@ import math
 from pathlib import Path
 from typing import Any
 
-import edit_cases
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from edit_cases import CHOICES, REPORTED, columns, country, edit_rows, gender
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import worked_out
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.leaderboard import EditAggregates, LeagueTask, Row, aggregate, aggregate_edits
 from canonbench.scoring import PROTOCOLS, protocol_from_mapping
+from worked_out import CHOICES, REPORTED, columns, country, edit_rows, gender
 
 PROTOCOL = PROTOCOLS["canonbench-1"]
 
@@ -127,13 +127,13 @@ def test_general_text_is_the_bases_alone(table: dict[str, Any], asked: dict[str,
     }
 
 
-def random_rows(seed: int) -> edit_cases.Rows:
+def random_rows(seed: int) -> worked_out.Rows:
     """The base and two candidates with random scores."""
     random = np.random.default_rng(seed)
 
-    def candidate(taken: tuple[int, int]) -> edit_cases.Rows:
+    def candidate(taken: tuple[int, int]) -> worked_out.Rows:
         p, pairs = random.uniform(0.01, 1, 4), random.uniform(-2, 0, (2, 2))
-        hard, text = random.uniform(0, 3, (2, 2)), np.array(edit_cases.TEXT) * random.uniform(0.999, 1.003, (2, 2))
+        hard, text = random.uniform(0, 3, (2, 2)), np.array(worked_out.TEXT) * random.uniform(0.999, 1.003, (2, 2))
         return [
             *country(taken, tuple(p), tuple(hard[0]), tuple(text[0])),
             *gender(taken, tuple(map(tuple, pairs)), tuple(hard[1]), tuple(text[1])),
@@ -143,7 +143,7 @@ def random_rows(seed: int) -> edit_cases.Rows:
     return [*base, *candidate((0, 1)), *candidate((3, 2))]
 
 
-def as_fixed(rows: edit_cases.Rows, taken: tuple[int, int]) -> dict[str, Any]:
+def as_fixed(rows: worked_out.Rows, taken: tuple[int, int]) -> dict[str, Any]:
     """One candidate's rows as the examples of a fixed checkpoint."""
     chosen = [row for row in rows if (row["seed"], row["candidate"]) == taken]
     return columns([{**row, "task": ""} if row["part"] == "general" else row for row in chosen])
@@ -256,30 +256,30 @@ def test_one_chunk_and_one_subject_leave_the_intervals_out_and_the_row_accepts_i
 def spoil(column: str, value: Any, **where: Any) -> Any:
     """Put another value into the first row found."""
 
-    def change(rows: edit_cases.Rows) -> None:
+    def change(rows: worked_out.Rows) -> None:
         next(row for row in rows if all(row[key] == wanted for key, wanted in where.items()))[column] = value
 
     return change
 
 
 def leave_out(**where: Any) -> Any:
-    def change(rows: edit_cases.Rows) -> None:
+    def change(rows: worked_out.Rows) -> None:
         rows[:] = [row for row in rows if any(row[key] != wanted for key, wanted in where.items())]
 
     return change
 
 
-def unedit(rows: edit_cases.Rows) -> None:
+def unedit(rows: worked_out.Rows) -> None:
     row = next(row for row in rows if row["candidate"] == 0)
     row |= {"edited_log_p_a": -0.5, "edited_loss": 0.5}
 
 
-def rebase(rows: edit_cases.Rows) -> None:
+def rebase(rows: worked_out.Rows) -> None:
     row = next(row for row in rows if row["candidate"] == 2)
     row |= {"base_log_p_a": -0.5, "base_loss": 0.5}
 
 
-def other_text(rows: edit_cases.Rows) -> None:
+def other_text(rows: worked_out.Rows) -> None:
     for row in rows:
         if (row["task"], row["part"], row["index"]) == ("gender", "general", 1):
             row["n_tokens_a"] = 31

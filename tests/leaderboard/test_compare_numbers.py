@@ -15,7 +15,7 @@ from canonbench.leaderboard.aggregate_examples import read_blocks, read_edit_blo
 from canonbench.leaderboard.compare import Side, compare
 from canonbench.leaderboard.comparison import Comparison, Difference
 from canonbench.scoring import PROTOCOLS, Interval
-from edit_cases import Rows, columns, country, edit_rows, gender
+from worked_out import Rows, columns, country, edit_rows, gender
 
 LOSSES = {"country": "nll", "gender": "balance"}
 THRESHOLDS = {"country": -math.log(0.20), "gender": math.log(1.5)}

@@ -1,0 +1,149 @@
+"""Compare two finished runs: which rows they share, and what those rows say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from canonbench.errors import CanonbenchError, UsageError, unknown_name
+from canonbench.leaderboard.compare import compare as compare_sides
+from canonbench.leaderboard.row import Row
+from canonbench.runs.compared import Compared
+from canonbench.runs.finished import Finished, read_finished, sides
+from canonbench.suite import Example, Suite
+
+FLIPS = 20
+"""Flips shown per task when nobody says."""
+
+
+def compare(
+    first: str | Path,
+    second: str | Path,
+    *,
+    tasks: str | Iterable[str] | None = None,
+    league: str | None = None,
+    suite: str | Path | None = None,
+    seed: int = 0,
+    flips: int = FLIPS,
+) -> Compared:
+    """Compare two finished runs of one comparable group.
+
+    Args:
+        first: a run folder, or a row's file with examples.parquet beside it.
+        second: likewise; differences are second − first.
+        tasks: names, or names separated by commas; None for all that both runs have.
+        league: whose models an edit run is represented by; None for the tightest league of both in which either was
+            edited at all (in tighter ones the unedited model would be compared with itself).
+        suite: where the texts come from; None for the suite that the rows name, if it is at hand.
+        seed: of the bootstrap.
+        flips: how many rows that changed sides to show per task.
+
+    Raises:
+        UsageError: an unknown task, league or suite, or a league where neither run has any.
+        CanonbenchError: the runs cannot be compared, or one of them is damaged.
+    """
+    one, two = read_finished(first), read_finished(second)
+    _require_comparable(one, two)
+    leagues = _shared_leagues(one, two)
+    chosen_tasks, notes = _tasks(one, two, leagues[0] if leagues else None, tasks)
+    chosen = _league(one, two, leagues, league, chosen_tasks)
+    before, after = (sides(run, chosen if run.leagues else None, chosen_tasks) for run in (one, two))
+    thresholds = {name: one.results(chosen)[name].threshold for name in chosen_tasks}
+    comparison = compare_sides(before, after, thresholds, seed=seed)
+    wanted = {name: [flip.index for flip in task.flips[:flips]] for name, task in comparison.tasks.items()}
+    texts, lack = _texts(one.row, suite, wanted)
+    notes += lack
+    if _unedited(one, two, chosen, chosen_tasks):
+        notes.append(f"nothing was edited in league {chosen}: the unedited model stands there")
+    others = tuple(label for label in leagues if label != chosen)
+    return Compared(one, two, chosen, others, comparison, flips, texts, tuple(notes))
+
+
+def _require_comparable(one: Finished, two: Finished) -> None:
+    groups = one.row.comparable_group._asdict(), two.row.comparable_group._asdict()
+    differing = [
+        f"{name.replace('_', ' ')} ({_short(groups[0][name])} and {_short(groups[1][name])})"
+        for name in groups[0]
+        if groups[0][name] != groups[1][name]
+    ]
+    if differing:
+        raise CanonbenchError(f"{one.path} and {two.path} cannot be compared; they differ in {', '.join(differing)}")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:12] if len(text) == 64 else text  # a SHA-256 is recognised by its beginning
+
+
+def _shared_leagues(one: Finished, two: Finished) -> list[str]:
+    """The leagues to choose from, the tightest first; none if neither is an edit run."""
+    if one.leagues and two.leagues:
+        shared = [label for label in one.leagues if label in two.leagues]
+        if not shared:
+            raise CanonbenchError(f"{one.path} and {two.path} have no league in common")
+        return shared
+    return one.leagues or two.leagues
+
+
+def _league(one: Finished, two: Finished, shared: list[str], wanted: str | None, tasks: list[str]) -> str | None:
+    if not shared:
+        if wanted is not None:
+            raise UsageError("--league: neither is an edit run, so neither has leagues to choose from")
+        return None
+    if wanted is not None:
+        if wanted not in shared:
+            raise unknown_name("league", wanted, shared, where="of these runs")
+        return wanted
+    return next((label for label in shared if not _unedited(one, two, label, tasks)), shared[0])
+
+
+def _unedited(one: Finished, two: Finished, league: str | None, tasks: list[str]) -> bool:
+    """Whether the edit runs among the two left every task unedited in that league."""
+    runs = [run for run in (one, two) if run.leagues]
+    return league is not None and not any(any(run.taken(task, league).values()) for run in runs for task in tasks)
+
+
+def _tasks(
+    one: Finished, two: Finished, league: str | None, wanted: str | Iterable[str] | None
+) -> tuple[list[str], list[str]]:
+    """The tasks to compare, in the first run's order, and what to say of those left out."""
+    first, second = one.results(league), two.results(league)
+    shared = [name for name in first if name in second]
+    if not shared:
+        raise CanonbenchError(f"{one.path} and {two.path} have no task in common")
+    for name in shared:
+        if (first[name].loss, first[name].threshold) != (second[name].loss, second[name].threshold):
+            raise CanonbenchError(f"{one.path} and {two.path} score task {name!r} by another loss or threshold")
+    if wanted is not None and wanted != "all":
+        names = [name.strip() for name in wanted.split(",")] if isinstance(wanted, str) else list(wanted)
+        for name in names:
+            if name not in shared:
+                raise unknown_name("task", name, shared, where="of both runs")
+        return [name for name in shared if name in names], []
+    alone = [name for name in (*first, *second) if name not in shared]
+    return shared, [f"in one of the runs only, left out: {', '.join(alone)}"] if alone else []
+
+
+def _texts(
+    row: Row, given: str | Path | None, wanted: Mapping[str, list[int]]
+) -> tuple[dict[str, dict[int, Example]], list[str]]:
+    """The evaluation examples of those indices, or why there are none.
+
+    Raises:
+        CanonbenchError: the suite given is not the one that was scored.
+    """
+    if given is None and not any(wanted.values()):
+        return {}, []
+    try:
+        suite = Suite.load(given or row.suite.name)
+        if suite.data_hash(row.split) != row.suite.data_hash:
+            raise CanonbenchError(f"suite {suite.name!r} holds other data than what was scored; give another --suite")
+    except CanonbenchError:
+        if given is not None:
+            raise
+        return {}, [f"rows without their texts: suite {row.suite.name!r}, as it was scored, is not at hand (--suite)"]
+    tables = {task: suite.task(task).split(row.split).evaluation for task in wanted}
+    return {
+        task: {index: Example(*(tables[task][index][column] for column in Example._fields)) for index in indices}
+        for task, indices in wanted.items()
+    }, []

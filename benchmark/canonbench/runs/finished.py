@@ -1,0 +1,127 @@
+"""A finished run, read back: its row, and what the row's models scored on every example."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from canonbench.errors import CanonbenchError, UsageError
+from canonbench.leaderboard.aggregate_examples import (
+    Block,
+    Blocks,
+    EditBlocks,
+    Taken,
+    read_blocks,
+    read_edit_blocks,
+    taken_blocks,
+)
+from canonbench.leaderboard.compare import Side
+from canonbench.leaderboard.row import Row
+from canonbench.leaderboard.row_results import TaskResult
+from canonbench.runs.folder import RunFolder
+from canonbench.scoring import success_rate
+
+if TYPE_CHECKING:
+    import pyarrow
+
+ROUNDING = 1e-6  # of the success rates in a row, percent
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A row and the examples that its numbers were computed from."""
+
+    path: str
+    """As the user gave it."""
+    row: Row
+    examples: pyarrow.Table
+
+    def results(self, league: str | None) -> Mapping[str, TaskResult]:
+        """The row's tasks; of an edit run, those of the league."""
+        found = self.row.tasks if self.row.leagues is None else self.row.leagues[str(league)].tasks
+        assert found is not None, "a row has either tasks or leagues"
+        return found
+
+    @property
+    def leagues(self) -> list[str]:
+        """Of an edit run, the tightest first; none of a fixed checkpoint."""
+        return sorted(self.row.leagues or (), key=float)
+
+    def taken(self, task: str, league: str) -> dict[int, int]:
+        """Seed to the candidate that the league took, 0 for the unedited model."""
+        assert self.row.leagues is not None, "an edit run"
+        return {each.seed: each.candidate or 0 for each in self.row.leagues[league].tasks[task].seeds or ()}
+
+
+def read_finished(path: str | Path) -> Finished:
+    """A run folder, or a row's file with examples.parquet beside it.
+
+    Raises:
+        UsageError: there is no such file or folder.
+        CanonbenchError: the run is not finished, has no per-example values, or a file is damaged.
+    """
+    given = Path(path)
+    folder = RunFolder(given if given.is_dir() else given.parent)
+    row_path = folder.row_path if given.is_dir() else given
+    if not given.exists():
+        raise UsageError(f"{given}: no such run folder or row")
+    if not row_path.is_file():
+        raise CanonbenchError(f"{given} holds no finished run (there is no {row_path.name} in it)")
+    row = Row.read(row_path)
+    if not folder.examples_path.is_file():
+        raise CanonbenchError(f"{row_path} has no {folder.examples_path.name} beside it, which holds what to compare")
+    return Finished(str(path), row, _read_table(folder.examples_path))
+
+
+def sides(run: Finished, league: str | None, tasks: Iterable[str]) -> dict[str, Side]:
+    """What the run scored on each of the tasks; of an edit run, the models that the league took, by seed.
+
+    Raises:
+        CanonbenchError: the examples are damaged, or are not those of the row.
+    """
+    results = run.results(league)
+    losses = {name: result.loss for name, result in results.items()}
+    try:
+        if league is None:
+            blocks = read_blocks(run.examples, losses)
+            found = {name: _fixed(blocks, name) for name in tasks}
+        else:
+            edited = read_edit_blocks(run.examples, losses)
+            found = {name: _edited(edited, name, run.taken(name, league)) for name in tasks}
+    except CanonbenchError as error:
+        raise CanonbenchError(f"{run.path}: {error}") from error
+    for name, side in found.items():
+        reported = results[name].success.edited
+        rates = [success_rate(block.edited, results[name].threshold) for block in side.evaluation]
+        if not rates or abs(fmean(rates) - reported) > ROUNDING:
+            raise CanonbenchError(f"{run.path}: the row and its examples.parquet are not of one run (task {name!r})")
+    return found
+
+
+def _fixed(blocks: Blocks, name: str) -> Side:
+    def of(task: str, part: str) -> list[Block]:
+        return [blocks[task, part]] if (task, part) in blocks else []
+
+    return Side(of(name, "evaluation"), of(name, "hard_negatives"), of("", "general"))
+
+
+def _edited(blocks: EditBlocks, name: str, taken: Taken) -> Side:
+    has_hard = (name, "hard_negatives", 0, 0) in blocks
+    return Side(
+        taken_blocks(blocks, name, "evaluation", taken),
+        taken_blocks(blocks, name, "hard_negatives", taken) if has_hard else [],
+        taken_blocks(blocks, name, "general", taken),
+    )
+
+
+def _read_table(path: Path) -> pyarrow.Table:
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise CanonbenchError(f"cannot read {path}: {' '.join(str(error).split())}") from error
