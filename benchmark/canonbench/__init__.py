@@ -11,21 +11,25 @@ from typing import TYPE_CHECKING, Any
 from canonbench._version import __version__
 
 if TYPE_CHECKING:
+    from canonbench.editing.contract import EditRequest
     from canonbench.leaderboard.row import Row
     from canonbench.likelihood.engine import log_likelihoods
+    from canonbench.runs.edit import edit
     from canonbench.runs.evaluate import evaluate
     from canonbench.suite import Example, Suite, Task
 
 _HOMES = {
+    "EditRequest": "canonbench.editing.contract",
     "Example": "canonbench.suite",
     "Row": "canonbench.leaderboard.row",
     "Suite": "canonbench.suite",
     "Task": "canonbench.suite",
+    "edit": "canonbench.runs.edit",
     "evaluate": "canonbench.runs.evaluate",
     "log_likelihoods": "canonbench.likelihood.engine",
 }
 
-__all__ = ["Example", "Row", "Suite", "Task", "__version__", "evaluate", "log_likelihoods"]
+__all__ = ["EditRequest", "Example", "Row", "Suite", "Task", "__version__", "edit", "evaluate", "log_likelihoods"]
 
 
 def __getattr__(name: str) -> Any:
