@@ -70,13 +70,13 @@ def test_the_picture_names_leagues_tasks_candidates_and_choices(tmp_path: Path) 
     ):
         assert word in words, word
     assert {"1 for 1e-5", "2 for 1e-3, 1e-4", "3", "4–5"} <= set(words)
-    assert {"chosen, for its leagues", "in no league, so not scored", "in no league, beyond this"} <= set(words)
+    assert {"chosen, for its leagues", "in no league, so not scored", "in no league, place unknown"} <= set(words)
 
 
 def test_the_key_explains_only_what_occurs(tmp_path: Path) -> None:
     words = drawn(tmp_path / "a.svg", [candidate(1, 1.0, 5.0)], {"country": 3.4})
     assert "the unedited model" in words
-    assert not {"chosen, for its leagues", "in no league, so not scored", "in no league, beyond this"} & set(words)
+    assert not {"chosen, for its leagues", "in no league, so not scored", "in no league, place unknown"} & set(words)
 
 
 def test_with_several_seeds_only_what_is_chosen_is_numbered(tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def _key(figure: Figure, candidates: Sequence[Candidate], looks: Mapping[str, Lo
     if any(not _is_beyond(each, span) for each in not_scored):
         signs.append(("x", 5, "in no league, so not scored"))
     if any(_is_beyond(each, span) for each in not_scored):
-        signs.append((">", 5, "in no league, beyond this"))
+        signs.append((">", 5, "in no league, place unknown"))
     handles += [
         Line2D([], [], color="none", marker=marker, markersize=size, markeredgecolor=grey,
                markerfacecolor=grey if marker == ">" else "white", label=text)

@@ -156,6 +156,7 @@ def _bars() -> Iterator[Progress]:
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.fields[detail]}", markup=False),
+        TextColumn("{task.fields[left]}", markup=False),
     )
     with Bar(*columns, console=console, transient=True) as bar:
         yield _on_bar(bar, lambda line: console.print(line, markup=False, highlight=False))
@@ -163,22 +164,22 @@ def _bars() -> Iterator[Progress]:
 
 def _on_bar(bar: Bar, say: Callable[[str], None]) -> Progress:
     progress = Progress(say=say)
-    scoring = bar.add_task("", total=None, detail="")
-    training = bar.add_task("", total=None, detail="", visible=False)
+    scoring = bar.add_task("", total=None, detail="", left="")
+    training = bar.add_task("", total=None, detail="", left="", visible=False)
 
-    def left() -> str:
+    def left() -> None:
         seconds = progress.left()
-        return "" if seconds is None else f"  {span(seconds)} left"
+        bar.update(scoring, left="" if seconds is None else f"{span(seconds)} left")
 
     def show(done: int, total: int, what: str) -> None:
-        detail = f"{done:,} / {total:,} tokens{left()}"
-        bar.update(scoring, completed=done, total=total, description=what, detail=detail)
+        bar.update(scoring, completed=done, total=total, description=what, detail=f"{done:,} / {total:,} tokens")
+        left()
 
     def show_training(at: Training) -> None:
-        detail = f"step {at.step:,} / {at.steps:,}  loss {at.smoothed:.4f}{left()}"
-        bar.update(
-            training, completed=at.step, total=at.steps, description=at.what, detail=detail, visible=at.step < at.steps
-        )
+        detail = f"step {at.step:,} / {at.steps:,}  loss {at.smoothed:.4f}"
+        running = at.step < at.steps
+        bar.update(training, completed=at.step, total=at.steps, description=at.what, detail=detail, visible=running)
+        left()
 
     progress.show, progress.show_training = show, show_training
     return progress
