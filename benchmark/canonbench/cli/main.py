@@ -13,8 +13,10 @@ import click
 
 from canonbench._version import __version__
 from canonbench.cli.data import data
+from canonbench.cli.edit import edit
 from canonbench.cli.evaluate import evaluate
 from canonbench.cli.export import export
+from canonbench.cli.methods import methods
 from canonbench.cli.options import Verbs, came_from
 from canonbench.cli.tasks import tasks
 from canonbench.errors import CanonbenchError
@@ -39,13 +41,14 @@ def cli(session: Session, debug: bool) -> None:
     \b
     canonbench evaluate --model demo --task all            a checkpoint's own scores
     canonbench evaluate --model EDITED --base BASE         what an edit bought, per league
+    canonbench edit --method lora --model demo             an editing method, from training to its row
     canonbench tasks show country -n 3                     what is asked
     canonbench data fetch published                        the published data set
     """
     session.debug = debug
 
 
-for verb in (evaluate, export, tasks, data):
+for verb in (evaluate, edit, methods, export, tasks, data):
     cli.add_command(verb)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from canonbench.errors import CanonbenchError, unknown_name
 
 SUITE_HELP = "mini, published, or a folder with a suite.yaml. [default: published if at hand, else mini]"
 CONFIG = "config"
+SET = "set"
+SETTINGS = "canonbench.settings"
+"""Where a click context keeps the settings from the --config file."""
+SETTINGS_TOO = "; all else in it are settings of the method."
 
 
 class Verbs(click.Group):
@@ -39,17 +44,25 @@ def option(flag: str, *more: str, **settings: Any) -> Callable[[Any], Any]:
     return click.option(flag, *more, **settings)
 
 
-def config_option() -> Callable[[Any], Any]:
-    """``--config FILE.yaml``: option names and values; the command line and the environment win over it."""
+def config_option(*, with_settings: bool = False) -> Callable[[Any], Any]:
+    """``--config FILE.yaml``: option names and values; the command line and the environment win over it.
+
+    ``with_settings``: what is no option is a setting of the method, and so is what stands under ``set``.
+    """
     return click.option(
         f"--{CONFIG}",
         type=click.Path(path_type=Path, dir_okay=False),
-        callback=_read_config,
+        callback=partial(_read_config, with_settings=with_settings),
         is_eager=True,
         expose_value=False,
         envvar="CANONBENCH_CONFIG",
-        help="YAML file with any of these options (model: ..., task: ...).",
+        help=f"YAML file with any of these options (model: ..., task: ...){SETTINGS_TOO if with_settings else '.'}",
     )
+
+
+def config_settings(ctx: click.Context) -> dict[str, Any]:
+    """The settings that stand in the ``--config`` file."""
+    return dict(ctx.meta.get(SETTINGS, {}))
 
 
 def passed(ctx: click.Context) -> dict[str, Any]:
@@ -85,18 +98,27 @@ def _by_long_name(command: click.Command) -> dict[str, click.Parameter]:
     return {max(parameter.opts, key=len).lstrip("-"): parameter for parameter in command.params}
 
 
-def _read_config(ctx: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+def _read_config(ctx: click.Context, _parameter: click.Parameter, path: Path | None, *, with_settings: bool) -> None:
     if path is None:
         return
     from canonbench.yaml_file import read_mapping  # noqa: PLC0415  (yaml: not for --help)
 
     known = {name: parameter for name, parameter in _by_long_name(ctx.command).items() if name != CONFIG}
     chosen: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, value in read_mapping(path, "task: country").items():
         name = str(key).replace("_", "-")
-        if name not in known:
+        if with_settings and name == SET:
+            if not isinstance(value, dict):
+                raise CanonbenchError(f"{path}: {SET!r} must hold 'name: value' lines")
+            settings |= value
+        elif name in known:
+            if isinstance(value, dict):
+                raise CanonbenchError(f"{path}: {key!r} must be a single value or a list, not a mapping")
+            chosen[str(known[name].name)] = ",".join(map(str, value)) if isinstance(value, list) else value
+        elif with_settings:
+            settings[str(key)] = value
+        else:
             raise unknown_name("option", str(key), known, where=f"in {path}")
-        if isinstance(value, dict):
-            raise CanonbenchError(f"{path}: {key!r} must be a single value or a list, not a mapping")
-        chosen[str(known[name].name)] = ",".join(map(str, value)) if isinstance(value, list) else value
     ctx.default_map = {**(ctx.default_map or {}), **chosen}
+    ctx.meta[SETTINGS] = settings

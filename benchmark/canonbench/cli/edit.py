@@ -1,0 +1,118 @@
+"""``canonbench edit``."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from canonbench.cli.options import WholeNumber, config_option, config_settings, option, passed
+from canonbench.cli.output import emit
+from canonbench.cli.run_options import compute_options, data_options, place_options, print_options
+
+METHOD = "canonbench.method"
+"""Where a click context keeps the method that the command line names, for --help."""
+
+
+class EditCommand(click.Command):
+    """A command whose help ends with the settings of the method that is named beside --help."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; it deals with --help, whether --method stands before or after it."""
+        ctx.meta[METHOD] = self.make_parser(ctx).parse_args(args=list(args))[0].get("method")
+        return super().parse_args(ctx, args)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The settings, as click lists options."""
+        if ctx.meta[METHOD] is None:
+            return
+        from canonbench.cli.methods import NO_SETTINGS, settings_of, summary  # noqa: PLC0415
+        from canonbench.editing.method import find_method  # noqa: PLC0415
+
+        method = find_method(ctx.meta[METHOD])
+        settings = [
+            (each.name, f"{each.doc}  [{each.type}; default: {each.default}]".strip()) for each in settings_of(method)
+        ]
+        with formatter.section(f"Settings of {method.name}, for --set NAME=VALUE"):
+            formatter.write_text(summary(method))
+            if settings:
+                formatter.write_dl(settings)
+            else:
+                formatter.write_text(NO_SETTINGS)
+
+
+@click.command(cls=EditCommand, short_help="Run an editing method; say, per league, what it buys.")
+@option(
+    "--method",
+    required=True,
+    help="A built-in method (see canonbench methods), method.py:edit, package.module:function, or a folder.",
+)
+@option("--model", "-m", required=True, help="The model to edit: folder, hub id (id@revision), .gguf file, or demo.")
+@data_options("val", "val chooses among all candidates; test repeats what val chose (--chosen).")
+@option(
+    "--set", "assignments", metavar="NAME=VALUE", multiple=True, help="A setting of the method; may be given often."
+)
+@option("--leagues", metavar="ε,...", help="How much the general loss may rise. [default: the protocol's leagues]")
+@option(
+    "--seeds",
+    metavar="N",
+    type=WholeNumber(min=1),
+    help="Repetitions, each with a seed. [default: 1 on val, 5 on test]",
+)
+@option("--keep", metavar="[best|all|none]", default="best", help="Which candidates stay in the run folder.")
+@option("--chosen", metavar="RUN|ROW", help="The finished val run whose settings and candidates a test run takes.")
+@place_options()
+@compute_options()
+@print_options()
+@config_option(with_settings=True)
+@click.pass_context
+def edit(
+    ctx: click.Context,
+    /,
+    batch_tokens: Literal["auto"] | int,
+    run: Path | None,
+    quiet: bool,
+    as_json: bool,
+    task: str,
+    leagues: str | None,
+    assignments: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Run an editing method on every task and report, per league, what it buys.
+
+    \b
+    canonbench edit --method lora --model demo --task country,gender --set lr=1e-3 --set rank=8
+    canonbench edit --method lora --model demo --split test --chosen canonbench-runs/VAL-RUN
+    canonbench edit --method lora --help            the settings of a method
+
+    The method trains on a task's canonical examples only. Each candidate that it yields (say, after every epoch) is
+    measured: first on general text, which tells the leagues it is in, then on the task. Killed at any point, the same
+    command continues. The run folder holds row.json, every candidate's numbers (candidates.jsonl) and their picture
+    (trajectory.svg), the artefacts that were kept, which canonbench evaluate and export open, and run.yaml.
+
+    Every option can also be set by an environment variable (CANONBENCH_BATCH_TOKENS for --batch-tokens) or in the
+    --config file; the command line comes first, then the environment, then the file.
+    """
+    from canonbench.cli.edit_report import draw_edit  # noqa: PLC0415  (torch and friends: not for --help)
+    from canonbench.editing.settings import merged, read_assignments  # noqa: PLC0415
+    from canonbench.runs.edit import edit as run_edit  # noqa: PLC0415
+    from canonbench.runs.progress import Progress, terminal_progress  # noqa: PLC0415
+
+    settings = merged(config_settings(ctx), read_assignments(assignments))
+    given = {name: value for name, value in passed(ctx).items() if name != "set"}
+    options |= {"tasks": task, "batch_tokens": None if batch_tokens == "auto" else batch_tokens}
+    with nullcontext(Progress()) if quiet else terminal_progress() as progress:
+        row = run_edit(
+            **options,
+            leagues=leagues.split(",") if leagues is not None else None,
+            settings=settings,
+            run=run or "auto",
+            progress=progress,
+            passed=given | ({"set": settings} if settings else {}),
+        )
+    if as_json:
+        emit(row.to_json(), encoding="utf-8")
+    elif not quiet:
+        emit(draw_edit(row, progress.folder))
