@@ -9,7 +9,15 @@ import time
 import pytest
 
 HEAVY = ("torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic", "rich", "yaml")
-HELP = ["--help", "evaluate --help", "tasks --help", "tasks show --help", "data --help", "data check --help"]
+HELP = [
+    "--help",
+    "evaluate --help",
+    "tasks --help",
+    "tasks show --help",
+    "data --help",
+    "data check --help",
+    "compare --help",
+]
 
 
 def heavy_modules_after(code: str) -> str:

@@ -15,7 +15,7 @@ from canonbench.leaderboard.aggregate_examples import read_blocks, read_edit_blo
 from canonbench.leaderboard.compare import Side, compare
 from canonbench.leaderboard.comparison import Comparison, Difference
 from canonbench.scoring import PROTOCOLS, Interval
-from worked_out import Rows, columns, country, edit_rows, gender
+from worked_out import Rows, block, columns, country, edit_rows, gender
 
 LOSSES = {"country": "nll", "gender": "balance"}
 THRESHOLDS = {"country": -math.log(0.20), "gender": math.log(1.5)}
@@ -186,6 +186,30 @@ def test_base_and_edited_model_scored_apart_differ_as_the_edited_ones_row_says(s
     general = found.tasks["country"].general
     assert general is not None
     assert (general.first, general.second) == pytest.approx((row.general.base, row.general.edited), abs=1e-6)
+
+
+def test_the_seed_moves_intervals_and_nothing_else() -> None:
+    random = np.random.default_rng(0)
+    log_p, subjects = np.log(random.uniform(0.05, 0.5, (2, 30))), [f"place {row // 2}" for row in range(30)]
+    rows = [
+        each
+        for number in (0, 1)
+        for part in ("evaluation", "hard_negatives")
+        for each in block("country", part, (0, number), subjects, list(log_p[0]), list(log_p[number]))
+    ]
+    blocks = read_edit_blocks(columns(rows), LOSSES)
+    one, two = (
+        {"country": Side(*([blocks["country", part, 0, n]] for part in ("evaluation", "hard_negatives")), [])}
+        for n in (0, 1)
+    )
+    found = [compare(one, two, {"country": THRESHOLDS["country"]}, seed=seed) for seed in (3, 3, 4)]
+    assert found[0] == found[1]
+    first, other = (each.tasks["country"].hard_negatives for each in (found[0], found[2]))
+    assert first is not None
+    assert other is not None
+    assert first.ci != other.ci
+    assert replace(first, ci=other.ci) == other
+    assert found[0].tasks["country"].flips == found[2].tasks["country"].flips
 
 
 def test_general_losses_of_other_tokens_are_not_compared() -> None:

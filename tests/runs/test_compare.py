@@ -132,7 +132,7 @@ def test_without_the_suite_the_numbers_are_the_same_and_a_note_says_what_is_miss
     found, whole = compare(one, two, league="1e-3"), compare(one, two, league="1e-3", suite=suite)
     assert found.comparison == whole.comparison
     assert found.texts == {}
-    assert found.notes == ("rows without their texts: suite 'worked-out', as it was scored, is not at hand (--suite)",)
+    assert found.notes == ("no texts: suite 'worked-out', as it was scored, is not at hand (--suite)",)
     assert compare(one, one).notes == ()  # no row changed sides, so no text is missed
 
 

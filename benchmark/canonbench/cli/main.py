@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from canonbench._version import __version__
+from canonbench.cli.compare import compare
 from canonbench.cli.data import data
 from canonbench.cli.edit import edit
 from canonbench.cli.evaluate import evaluate
@@ -48,7 +49,7 @@ def cli(session: Session, debug: bool) -> None:
     session.debug = debug
 
 
-for verb in (evaluate, edit, methods, export, tasks, data):
+for verb in (evaluate, edit, methods, compare, export, tasks, data):
     cli.add_command(verb)
 
 

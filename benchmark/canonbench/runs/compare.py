@@ -141,7 +141,7 @@ def _texts(
     except CanonbenchError:
         if given is not None:
             raise
-        return {}, [f"rows without their texts: suite {row.suite.name!r}, as it was scored, is not at hand (--suite)"]
+        return {}, [f"no texts: suite {row.suite.name!r}, as it was scored, is not at hand (--suite)"]
     tables = {task: suite.task(task).split(row.split).evaluation for task in wanted}
     return {
         task: {index: Example(*(tables[task][index][column] for column in Example._fields)) for index in indices}
