@@ -32,6 +32,7 @@ def write_adapter(model: Any, part: Path, base: EditedBase, base_fingerprint: Fi
         for file in (part / name).iterdir():
             file.rename(part / file.name)
         (part / name).rmdir()
+    (part / "README.md").unlink(missing_ok=True)  # a form that nobody has filled in
     path = part / files.ADAPTER_CONFIG
     config = files.read_json(path) | {"base_model_name_or_path": base.name, "revision": base.revision}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

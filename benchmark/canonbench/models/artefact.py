@@ -68,8 +68,6 @@ def save_artefact(
         base=EditedBase(name=lasting_name(base.name), revision=base.revision, fingerprint=_hashes(base_fingerprint)),
         dtype=str(model.dtype).removeprefix("torch."),
         fingerprint=_hashes(found),
-        tensors=None,
-        context=None,
         record=dict(record),
     )
     if isinstance(model, PeftModel):
@@ -120,7 +118,7 @@ def require_base(model: Any, edit: EditFile, what: str | Path, base: str | Path)
     if found != edit.base.fingerprint:
         part = "weights" if found.weights != edit.base.fingerprint.weights else "configuration"
         raise CanonbenchError(
-            f"{base} is not the model that {what} is an edit of: its {part} has another fingerprint; "
+            f"{base} is not the model that {what} is an edit of: the fingerprint of its {part} differs; "
             "give that model with --base"
         )
 

@@ -62,12 +62,12 @@ class EditFile(_Part):
     """Of the weights when they were edited, as ``float32``."""
     fingerprint: Hashes
     """Of the edited model as it is scored."""
-    tensors: dict[str, str] | None
-    """Of a delta: every tensor that differs from the base's, and the hash of its new value."""
-    context: Context | None
-    """Of an in-context edit."""
     record: dict[str, JsonValue]
     """How it came about: method, hyperparameters, task, seed, candidate."""
+    tensors: dict[str, str] | None = None
+    """Of a delta: every tensor that differs from the base's, and the hash of its new value."""
+    context: Context | None = None
+    """Of an in-context edit."""
 
     def write(self, folder: Path) -> None:
         """Write the file into an artefact's folder."""

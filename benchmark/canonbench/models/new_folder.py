@@ -24,6 +24,8 @@ def appearing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)  # a killed run's
         part.mkdir(parents=True)
         yield part
+        for file in part.iterdir():
+            file.chmod(0o644)  # safetensors writes files that only their owner may read
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     except (OSError, SafetensorError) as error:
