@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -10,7 +11,9 @@ from rich.text import Text
 
 from canonbench.cli.output import rendered
 from canonbench.leaderboard import Average, Change, General, Row, TaskResult
-from canonbench.likelihood.estimate import Estimate
+
+if TYPE_CHECKING:
+    from canonbench.likelihood.estimate import Estimate
 
 Result = TaskResult | Average
 Cells = dict[str, str]
