@@ -90,6 +90,9 @@ def score_task(
     sample = Sampler(protocol.bootstrap_resamples, seed)
     success, clean = _success(evaluation, threshold, sample, f"{name} evaluation"), _clean(evaluation, threshold)
     over = _hard_negatives(hard_negatives, sample, f"{name} hard_negatives") if hard_negatives else None
+    counts: dict[str, Any] = {}
+    if hard_negatives:
+        counts = {"n": hard_negatives[0].edited.size, "n_subjects": hard_negatives[0].n_clusters}
     result = TaskResult(
         loss=spec.loss,
         threshold=threshold,
@@ -97,11 +100,7 @@ def score_task(
         n_subjects=first.n_clusters,
         success=ChangeWithInterval(**success.change_with_interval()),
         clean=None if clean is None else Clean(**clean.change(), n=int(first.clean.sum())),
-        hard_negatives=None
-        if over is None
-        else HardNegatives(
-            **over.change_with_interval(), n=hard_negatives[0].edited.size, n_subjects=hard_negatives[0].n_clusters
-        ),
+        hard_negatives=None if over is None else HardNegatives(**over.change_with_interval(), **counts),
     )
     return Scored(result, success, clean, over)
 
