@@ -18,6 +18,9 @@ HELP = [
     "data check --help",
     "compare --help",
     "export --help",
+    "edit --help",
+    "methods --help",
+    "methods show --help",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
@@ -28,19 +29,32 @@ class EditCommand(click.Command):
         """The settings, as click lists options."""
         if ctx.meta[METHOD] is None:
             return
-        from canonbench.cli.methods import NO_SETTINGS, settings_of, summary  # noqa: PLC0415
+        from canonbench.cli.methods import NO_SETTINGS, settings_of, summary, with_default  # noqa: PLC0415
         from canonbench.editing.method import find_method  # noqa: PLC0415
 
         method = find_method(ctx.meta[METHOD])
-        settings = [
-            (each.name, f"{each.doc}  [{each.type}; default: {each.default}]".strip()) for each in settings_of(method)
-        ]
+        settings = [(each.name, with_default(each)) for each in settings_of(method)]
         with formatter.section(f"Settings of {method.name}, for --set NAME=VALUE"):
             formatter.write_text(summary(method))
             if settings:
                 formatter.write_dl(settings)
             else:
                 formatter.write_text(NO_SETTINGS)
+
+
+def _leagues(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
+    """The callback of --leagues: labels such as 1e-3, each a positive number."""
+    if value is None:
+        return None
+    labels = [label.strip() for label in value.split(",")]
+    for label in labels:
+        try:
+            positive = 0 < float(label) < math.inf
+        except ValueError:
+            positive = False
+        if not positive:
+            raise click.BadParameter(f"{label!r} is not a positive number, such as 1e-3", ctx, parameter)
+    return labels
 
 
 @click.command(cls=EditCommand, short_help="Run an editing method; say, per league, what it buys.")
@@ -54,7 +68,12 @@ class EditCommand(click.Command):
 @option(
     "--set", "assignments", metavar="NAME=VALUE", multiple=True, help="A setting of the method; may be given often."
 )
-@option("--leagues", metavar="ε,...", help="How much the general loss may rise. [default: the protocol's leagues]")
+@option(
+    "--leagues",
+    metavar="ε,...",
+    callback=_leagues,
+    help="How much the general loss may rise. [default: the protocol's leagues]",
+)
 @option(
     "--seeds",
     metavar="N",
@@ -76,7 +95,6 @@ def edit(
     quiet: bool,
     as_json: bool,
     task: str,
-    leagues: str | None,
     assignments: tuple[str, ...],
     **options: Any,
 ) -> None:
@@ -106,7 +124,6 @@ def edit(
     with nullcontext(Progress()) if quiet else terminal_progress() as progress:
         row = run_edit(
             **options,
-            leagues=leagues.split(",") if leagues is not None else None,
             settings=settings,
             run=run or "auto",
             progress=progress,

@@ -33,13 +33,13 @@ def draw_edit(row: Row, folder: Path | None) -> str:
     limited = f", first {row.limit} rows of every file only" if row.limit else ""
     parts: list[RenderableType] = [
         Text(f"{row.method} on {row.model.name}", style="bold"),
-        f"suite {row.suite.name} {row.suite.version}, {row.split} split{limited}; general text {row.general.name}",
-        f"protocol {row.protocol}; {row.dtype} on {row.device}; {repeated}",
+        f"suite {row.suite.name} {row.suite.version}, {row.split} split{limited}",
+        f"general text {row.general.name}; protocol {row.protocol}; {row.dtype} on {row.device}; {repeated}",
     ]
-    tables = {f"league {name}": _cells(league) for name, league in row.leagues.items()}
-    gap = min(_gap(title, rows) for title, rows in tables.items())
-    for (title, rows), league in zip(tables.items(), row.leagues.values(), strict=True):
-        parts += ["", _table(title, rows, gap), *_notes(league)]
+    tables = {name: _cells(league) for name, league in row.leagues.items()}
+    gap = min(_gap(rows) for rows in tables.values())
+    for name, league in row.leagues.items():
+        parts += ["", Text(f"league {name}", style="bold"), _table(tables[name], gap), *_notes(league)]
     parts += ["", *_key(repetitions), *(_places(folder) if folder else ())]
     return rendered(*parts)
 
@@ -60,16 +60,16 @@ def _cells(league: League) -> dict[str, Cells]:
     return {name: {column: cells.get(column, "") for column in columns} for name, cells in rows.items()}
 
 
-def _gap(title: str, rows: dict[str, Cells]) -> int:
+def _gap(rows: dict[str, Cells]) -> int:
     """Blanks between columns: two where there is room."""
     columns = next(iter(rows.values()))
     widths = [max(len(each) for each in (column, *(cells[column] for cells in rows.values()))) for column in columns]
-    return 2 if max(map(len, [title, *rows])) + sum(widths) + 2 * len(widths) <= WIDTH else 1
+    return 2 if max(map(len, rows)) + sum(widths) + 2 * len(widths) <= WIDTH else 1
 
 
-def _table(title: str, rows: dict[str, Cells], gap: int) -> Table:
+def _table(rows: dict[str, Cells], gap: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0))
-    table.add_column(title, overflow="fold")
+    table.add_column("task", overflow="fold")
     for header in next(iter(rows.values())):
         table.add_column(header, justify="right", no_wrap=True)
     for name, cells in rows.items():
@@ -126,7 +126,7 @@ def _notes(league: League) -> Iterator[str]:
         if 0 < unedited < len(seeds):
             yield f"  {name}: {unedited} of {len(seeds)} seeds have no candidate in this league and count as unedited"
         if task.membership == "uncertain":
-            yield f"  {name}: whether it is in this league is uncertain, the ratio being so near the line"
+            yield f"  {name}: uncertain whether in this league, the ratio is too near to its limit"
 
 
 def _places(folder: Path) -> Iterator[str]:

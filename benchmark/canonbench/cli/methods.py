@@ -56,6 +56,14 @@ def settings_of(method: Method) -> list[SettingDoc]:
     return [] if method.settings is None else fields_of(method.settings, method.defaults)
 
 
+def with_default(setting: SettingDoc) -> str:
+    """What a setting does, which values it takes, and which it has by default."""
+    from canonbench.editing.settings_docs import REQUIRED  # noqa: PLC0415
+
+    default = REQUIRED if setting.default == REQUIRED else f"default: {setting.default}"
+    return f"{setting.doc}  [{setting.type}; {default}]".strip()
+
+
 def summary(method: Method) -> str:
     """The first line that the method's module, or else the method itself, says of itself."""
     module = sys.modules.get(method.edit.__module__)
