@@ -46,7 +46,7 @@ def test_every_built_in_method_is_listed_with_a_line_of_its_own(canonbench: Cano
     assert max(map(len, outcome.out.splitlines())) <= 80
     for name in BUILT_IN:
         assert f"\n{name} " in outcome.out
-    assert "says nothing" not in outcome.out
+    assert "no docstring" not in outcome.out
 
 
 def test_methods_of_installed_packages_are_listed_and_a_broken_one_hides_no_other(
@@ -102,7 +102,7 @@ def test_a_method_without_a_settings_class_says_so(canonbench: Canonbench, tmp_p
     for arguments in (("methods", "show"), ("edit", "--help", "--method")):
         out = canonbench(*arguments, tmp_path / "method.py").out
         assert "It names no settings class" in out
-        assert "(it says nothing of itself)" in out
+        assert "(no docstring)" in out
 
 
 def test_an_unknown_method_is_one_line(canonbench: Canonbench) -> None:

@@ -67,7 +67,7 @@ def with_default(setting: SettingDoc) -> str:
 def summary(method: Method) -> str:
     """The first line that the method's module, or else the method itself, says of itself."""
     module = sys.modules.get(method.edit.__module__)
-    said = getattr(module, "__doc__", None) or method.edit.__doc__ or "(it says nothing of itself)"
+    said = getattr(module, "__doc__", None) or method.edit.__doc__ or "(no docstring)"
     return str(said).strip().splitlines()[0]
 
 
