@@ -16,7 +16,8 @@ from canonbench.editing.batches import Chunks, Encoded, encode_canonical, groupe
 from canonbench.editing.contract import EditRequest
 from canonbench.editing.finetune_settings import FinetuneSettings
 from canonbench.editing.losses import example_losses
-from canonbench.editing.regularizers import AdapterOff, make_regularizer
+from canonbench.editing.regularizers import make_regularizer
+from canonbench.editing.teacher import AdapterOff
 from canonbench.editing.weights import Weights, training_only
 from canonbench.errors import CanonbenchError
 

@@ -6,16 +6,15 @@ A regulariser is a function that adds the gradient of its term to the weights' a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
-from canonbench.editing.batches import Chunks, Padded, grouped
+from canonbench.editing.batches import Chunks, grouped
 from canonbench.editing.finetune_settings import FinetuneSettings
-from canonbench.editing.losses import log_likelihoods, logits_at, summed_kl, whole
+from canonbench.editing.losses import log_likelihoods, summed_kl, whole
+from canonbench.editing.teacher import AdapterOff, Base, both_logits
 from canonbench.editing.weights import Weights, add_gradient
 from canonbench.likelihood.tokens import Request
 from canonbench.models.face import vocabulary_size
@@ -25,17 +24,6 @@ LOGITS = 2**25
 
 Regularizer = Callable[[int], float]
 """Given the number of canonical examples in the step: adds its gradient, returns its term of the training loss."""
-
-AdapterOff = Callable[[], AbstractContextManager[None]]
-"""A context in which the model runs without the adapter that trains; it does nothing where none does."""
-
-
-class Base(NamedTuple):
-    """What makes a model in training its base again: what is frozen is not held twice."""
-
-    tensors: dict[str, Tensor]
-    """As they were before training: those of the tensors that train which are the base's own."""
-    adapter_off: AdapterOff
 
 
 def make_regularizer(
@@ -75,29 +63,21 @@ def kl(model: Any, weights: Weights, base: Base, chunks: Chunks, weight: float) 
     ``weight`` is some hundred times what a weight per token would be.
     """
     most = LOGITS // vocabulary_size(model)
+    logits_of = both_logits(model, base, weights.live)
 
     def add(count: int) -> float:
         total = 0.0
         # by length, so that little is padded
         drawn = sorted(chunks.draw(count), key=lambda chunk: len(chunk.ids))
         for group in grouped(drawn, lambda chunk: [len(chunk.ids)], most):
-            batch = whole(group, model.device)
-            divergence = weight / count * summed_kl(_base_logits(model, base, batch), logits_at(model, batch))
+            base_logits, logits = logits_of(whole(group, model.device))
+            divergence = weight / count * summed_kl(base_logits, logits)
             divergence.backward()  # type: ignore[no-untyped-call]
             weights.collect()
             total += divergence.item()
         return total
 
     return add
-
-
-@torch.no_grad()
-def _base_logits(model: Any, base: Base, batch: Padded) -> Tensor:
-    def run(**inputs: Any) -> Any:
-        return functional_call(model, base.tensors, (), inputs) if base.tensors else model(**inputs)
-
-    with base.adapter_off():
-        return logits_at(model, batch, run)
 
 
 def quadratic(weights: Weights, weight: float, importance: Mapping[str, Tensor] | None = None) -> Regularizer:
