@@ -17,9 +17,11 @@ from model_cases import lora, save_adapter, write_gguf
 
 from canonbench.errors import CanonbenchError
 from canonbench.models import hub
+from canonbench.models.artefact import save_artefact
 from canonbench.models.checkpoint import Trust
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, load_model
+from canonbench.models.source import Source
 from tiny_models import save_tiny, tiny_model
 
 
@@ -66,10 +68,20 @@ WISHES = {
     "both, pickles allowed": {"name": "tiny/both", "pickle": True},
     "no weights": {"name": "tiny/empty"},
     "an adapter": {"name": "tiny/lora"},
+    "an artefact": {"name": "tiny/edit"},
     "a local folder": {"name": "FOLDERS/llama"},
     "a local adapter of a hub model": {"name": "FOLDERS/local-lora", "base": "FOLDERS/llama"},
     "a local file": {"name": "FOLDERS/tiny.gguf"},
 }
+
+
+def keep_edit(base: Path, folder: Path) -> None:
+    """An artefact that says its base is a hub model, at the commit that it is."""
+    model = load_model(base, Loading()).model
+    mark = fingerprint(model)
+    model.lm_head.weight.data *= 1.01
+    source = Source("hub", "tiny/llama", revision=commit(base))
+    save_artefact(model, folder, base=source, base_fingerprint=mark, record={})
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +95,9 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
     shutil.copytree(both, empty, ignore=shutil.ignore_patterns("*.safetensors", "*.bin"))
     save_adapter(folders / "lora", lora(), "tiny/llama")
     save_adapter(folders / "local-lora", lora(), "tiny/elsewhere")
+    keep_edit(llama, folders / "edit")
     write_gguf(folders / "tiny.gguf", tiny_model("llama", seed=3))
-    repos = {f"tiny/{name}": {"main": folders / name} for name in ("llama", "both", "pickle", "empty", "lora")}
+    repos = {f"tiny/{name}": {"main": folders / name} for name in ("llama", "both", "pickle", "empty", "lora", "edit")}
     repos["tiny/llama"]["v1"] = old
     wishes = json.loads(json.dumps(WISHES).replace("COMMIT", commit(llama)).replace("FOLDERS", str(folders)))
     cache = tmp_path_factory.mktemp("hub-cache")
@@ -102,6 +115,13 @@ def test_a_hub_id_loads_and_its_revision_becomes_the_commit(visit: Visit) -> Non
     assert found["weights"] == weights(0)
     assert found["revision"] == commit(visit.folders / "llama")
     assert found["said"][0] == "network: fetching model tiny/llama from the Hugging Face hub"
+
+
+def test_an_artefact_brings_its_base_at_the_commit_it_was_edited_at(visit: Visit) -> None:
+    model = tiny_model("llama")
+    model.lm_head.weight.data *= 1.01
+    assert visit.found["an artefact"]["weights"] == fingerprint(model).weights
+    assert f"GET tiny/edit/resolve/{commit(visit.folders / 'edit')}/delta.safetensors" in visit.asked
 
 
 def test_a_tag_and_a_commit_are_revisions(visit: Visit) -> None:
@@ -188,7 +208,8 @@ def test_local_models_ask_nothing_of_the_hub(visit: Visit) -> None:
     assert visit.found["a local file"]["weights"] == weights(3)
     for wish in ("a local folder", "a local adapter of a hub model", "a local file"):
         assert visit.found[wish]["said"] == []
-    served = ("tiny/llama", "tiny/both", "tiny/pickle", "tiny/empty", "tiny/lora", "tiny/nothing", "tiny/gated")
+    names = ("llama", "both", "pickle", "empty", "lora", "edit", "nothing", "gated")
+    served = [f"tiny/{name}" for name in names]
     strays = [line for line in visit.asked if not any(name in line for name in served)]
     assert set(strays) <= {"GET api/agent-harnesses"}  # the client's own, once, with its first real question
 

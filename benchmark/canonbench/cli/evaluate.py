@@ -18,8 +18,13 @@ COSTLESS = ("output", "seed", "states_budget")
 
 
 @click.command(short_help="Score a checkpoint; with --base, say what the edit bought.")
-@option("--model", "-m", required=True, help="Folder, hub id (id@revision), PEFT adapter folder, .gguf file, or demo.")
-@option("--base", help="The unedited model. A PEFT adapter names its own.")
+@option(
+    "--model",
+    "-m",
+    required=True,
+    help="Folder, hub id (id@revision), PEFT adapter, edit run's artefact, .gguf file, or demo.",
+)
+@option("--base", help="The unedited model. Adapters and artefacts name their own.")
 @data_options("test", "Which split to score.")
 @place_options()
 @compute_options()

@@ -28,7 +28,9 @@ def is_adapter(files: Collection[str]) -> bool:
 
 
 def has_safetensors(files: Collection[str]) -> bool:
-    """Whether the weights are there as safetensors, whole or in shards."""
+    """Whether the weights are there as safetensors, whole or in shards; what an edit run kept has no other kind."""
+    if EDIT_FILE in files and not is_adapter(files):
+        return True
     return bool({ADAPTER_WEIGHTS} & set(files) if is_adapter(files) else {WEIGHTS, INDEX} & set(files))
 
 

@@ -99,6 +99,12 @@ def base_name(name: str | Path, how: Loading | None = None) -> str | None:
     return None if path is None else _base_of(path)
 
 
+def edit_of(name: str | Path, how: Loading) -> EditFile | None:
+    """What an edit run wrote beside the model that it kept; None for a model of any other making."""
+    _, path = _locate(parse_source(name), how)
+    return EditFile.read(path) if (path / files.EDIT_FILE).is_file() else None
+
+
 def in_memory(model: Any, tokenizer: Any, name: str) -> LoadedModel:
     """A model that the caller already holds; it is scored where and as it is, in evaluation mode."""
     source = Source("memory", name)

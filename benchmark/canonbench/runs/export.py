@@ -10,10 +10,8 @@ from typing import Any
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.models import files
 from canonbench.models.checkpoint import Trust
-from canonbench.models.edit_file import EditFile
-from canonbench.models.load import Loading, base_name, load_model
+from canonbench.models.load import Loading, base_name, edit_of, load_model
 from canonbench.models.new_folder import appearing
-from canonbench.models.source import parse_source
 from canonbench.models.trouble import quiet_transformers
 from canonbench.offline import to_stderr
 
@@ -52,10 +50,10 @@ def export(
     target = Path(to)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError(f"--to {target}: is there already; give a new or empty folder")
-    how = Loading(device, "float32", Trust(allow_pickle, trust_remote_code), say)
+    how = Loading(device, trust=Trust(allow_pickle, trust_remote_code), say=say)
     if base_name(artefact, how) is None:
         raise UsageError(f"{artefact} is a whole model already, no adapter or edit: there is nothing to export")
-    loaded = load_model(artefact, _in_own_dtype(artefact, how), base=base)
+    loaded = load_model(artefact, replace(how, dtype=_own_dtype(artefact, how)), base=base)
     model = loaded.model
     if hasattr(model, "peft_config"):
         raise CanonbenchError(
@@ -66,19 +64,17 @@ def export(
     return target
 
 
-def _in_own_dtype(artefact: str | Path, how: Loading) -> Loading:
-    """Float32 for an adapter, since merging adds; a delta's own dtype."""
-    path = parse_source(artefact).path
-    if path is None or not (path / files.EDIT_FILE).is_file():
-        return how
-    edit = EditFile.read(path)
+def _own_dtype(artefact: str | Path, how: Loading) -> str:
+    """A delta's own; float32 for an adapter, since merging adds, unless it is of a model in float64."""
+    edit = edit_of(artefact, how)
+    if edit is None:
+        return "float32"
     if edit.kind == "in-context":
         raise CanonbenchError(
             f"{artefact} is an in-context edit: it changes no weights, so there is no checkpoint to write; "
-            "its text is in canonbench_edit.json"
+            f"its text is in {files.EDIT_FILE}"
         )
-    exact = edit.kind == "delta" or edit.dtype == "float64"
-    return replace(how, dtype=edit.dtype) if exact else how
+    return edit.dtype if edit.kind == "delta" or edit.dtype == "float64" else "float32"
 
 
 def _save(model: Any, tokenizer: Any, target: Path) -> None:
