@@ -57,7 +57,7 @@ def test_a_task_over_two_seeds_is_the_numbers_worked_out_by_hand(table: dict[str
     assert found.hard_negatives is not None
     assert found.hard_negatives.model_dump() == hard
     # Ratios 120.06/120 and 120.12/120. Chunks' means 30.045/30 and 90.045/90 are the ends of the interval.
-    assert (found.ratio, found.ratio_ci, found.membership, found.candidate) == (1.00075, (1.0005, 1.0015), "in", 2)
+    assert (found.ratio, found.ratio_ci, found.membership, found.candidate) == (1.00075, (1.0005, 1.0015), "in", 3)
     # The second seed's ratio lies on the line, within the noise floor of 30.00003/30 - 1 = 1e-6.
     assert [each.model_dump() for each in found.seeds or ()] == [
         {"seed": 0, "candidate": 2, "success": 75.0, "ratio": 1.0005, "membership": "in"},
@@ -295,6 +295,7 @@ def other_text(rows: worked_out.Rows) -> None:
         (leave_out(candidate=2, part="evaluation", index=0), "seed 0, candidate 2 differs from that of the unedited"),
         (unedit, "the unedited model's country evaluation rows differ from the base's"),
         (rebase, "base's side of country evaluation, seed 0, candidate 2 differs from that of the unedited model"),
+        (spoil("n_tokens_a", 11, candidate=2, part="general"), "base's side of country general, seed 0, candidate 2"),
         (spoil("clean", False, candidate=2), "the base's side of country evaluation, seed 0, candidate 2"),
         (spoil("subject", "Mali", candidate=2), "the base's side of country evaluation, seed 0, candidate 2"),
         (other_text, "the base's general text differs between tasks 'country' and 'gender'"),
