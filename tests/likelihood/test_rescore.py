@@ -138,7 +138,7 @@ def test_a_full_disk_ends_recording_and_nothing_else(tmp_path: Path, monkeypatch
 
 
 def test_the_first_changed_block_is_read_off_the_tensors() -> None:
-    base = model_of("llama")
+    base = copy.deepcopy(model_of("llama"))
 
     def with_change(pick: Any) -> Any:
         model = copy.deepcopy(base)
@@ -150,6 +150,8 @@ def test_the_first_changed_block_is_read_off_the_tensors() -> None:
     assert changed(base, with_change(lambda model: model.model.embed_tokens.weight)) == 0
     assert changed(base, with_change(lambda model: model.model.norm.weight)) == 0
     assert changed(base, with_change(lambda model: model.lm_head.weight)) == 2
+    base.get_output_embeddings = lambda: torch.nn.Linear(1, 1)  # made on the spot: no tensor's name tells that it is it
+    assert changed(base, with_change(lambda model: model.lm_head.weight)) == 0
 
 
 def test_an_adapter_on_upper_blocks_leaves_the_lower_ones_unchanged(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def compute_options() -> Decorator:
         option("--seed", metavar="N", type=WholeNumber(min=0), default=0, help="Seed of the bootstrap."),
         option(
             "--states-budget",
-            metavar="GB",
+            metavar="GIB",
             type=float,
             default=4.0,
             help="Disk in the cache for hidden states, from which edited models resume (same scores, sooner); 0 = off.",

@@ -48,7 +48,8 @@ def first_changed_block(model: Any, base: Mapping[str, str], edited: Mapping[str
     if not blocks:
         return 0
     one, other = ({_plain(name): value for name, value in each.items()} for each in (base, edited))
-    head = next(_plain(name) for name, module in model.named_modules() if module is output_layer(model))
+    layer = output_layer(model)
+    head = next((_plain(name) for name, module in model.named_modules() if module is layer), None)
     same = len(blocks)
     for name in one.keys() | other.keys():
         if one.get(name) == other.get(name) or name.startswith(f"{head}."):

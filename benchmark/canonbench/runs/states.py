@@ -193,7 +193,8 @@ def _make_room(root: Path, need: int, budget: int, used: Collection[Path]) -> bo
     """Remove the least recently used states, but none of ``used``, until ``need`` bytes fit; whether they do."""
     for part in root.glob(f"*/*/*{PART}"):
         part.unlink(missing_ok=True)  # of a process that was killed: nobody else is writing
-    sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in root.glob("*/*")}
+    folders = [path for path in root.glob("*/*") if path.is_dir()]
+    sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in folders}
     if need + sum(size for folder, size in sizes.items() if folder in used) > budget:
         return False
     total = sum(sizes.values())
