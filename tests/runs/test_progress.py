@@ -75,16 +75,25 @@ def test_the_time_left_of_an_edit_run_holds_the_trainings_that_are_to_come(clock
     clock.now += 1
     progress.advance(100, "base")
     assert progress.left() is None, "nobody knows yet how long a training is"
-    clock.now += 2
+    clock.now += 60
     progress.training("country seed 0", 1, 10, 3.0)
-    # 200 tokens at 100 a second, 9 steps of this training and 2 x 10 of the next ones at 2 seconds a step
-    assert progress.left() == pytest.approx(2 + 2 * 29, rel=0.05)
+    assert progress.left() is None, "the first step waited for the model to load"
     clock.now += 2
     progress.training("country seed 0", 2, 10, 3.0)
-    assert progress.left() == pytest.approx(2 + 2 * 28, rel=0.05)
-    clock.now += 2
+    # 200 tokens at 100 a second, 8 steps of this training and 2 x 10 of the next ones at 2 seconds a step
+    assert progress.left() == pytest.approx(2 + 2 * 28)
+    clock.now += 60
     progress.training("gender seed 0", 1, 20, 3.0)
-    assert progress.left() == pytest.approx(2 + 2 * (19 + 20), rel=0.05)
+    assert progress.left() == pytest.approx(2 + 2 * (19 + 20))
+
+
+def test_a_training_of_one_step_is_timed_by_it(clock: Clock) -> None:
+    progress = Progress(clock=clock)
+    progress.expect(0)
+    progress.expect_trainings(3)
+    clock.now += 5
+    progress.training("country seed 0", 1, 1, 3.0)
+    assert progress.left() == pytest.approx(10)
 
 
 def test_the_training_loss_is_smoothed_anew_for_every_training() -> None:
@@ -128,7 +137,8 @@ def test_plain_lines_of_a_training_give_the_step_and_both_losses(clock: Clock) -
     progress.advance(50, "base")
     clock.now += 9
     progress.training("country seed 0", 3, 240, 1.0)
-    assert lines[-1].endswith("about 38 min left")
+    # 237 steps at 9.47 seconds, of which 9 count 1 and 10 count 0.9
+    assert lines[-1] == "country seed 0: step 3 of 240, loss 1.0000 (smoothed 1.8100), about 37 min left"
 
 
 class Terminal(io.StringIO):

@@ -86,11 +86,14 @@ class Progress:
 
     def training(self, what: str, step: int, steps: int, loss: float) -> None:
         """One more optimiser step of the training ``what``; ``step`` of ``steps`` are done."""
-        before = self._training
+        before, seconds = self._training, self._elapsed()
+        typical = True
         if before is None or before.what != what:
             before = Training(what, 0, steps, loss, loss)
             self._trainings = max(self._trainings - 1, 0)
-        self._steps.add(step - before.step, self._elapsed())
+            typical = steps == 1  # the first of several waited for the model to load
+        if typical:
+            self._steps.add(step - before.step, seconds)
         smoothed = SMOOTHING * before.smoothed + (1 - SMOOTHING) * loss
         self._training = Training(what, step, steps, loss, smoothed)
         self.show_training(self._training)
