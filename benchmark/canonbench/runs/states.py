@@ -50,7 +50,7 @@ class StateCache:
     say: Callable[[str], None]
     used: set[Path] = field(default_factory=set, init=False)
     """Folders that this run has used; they are not removed to make room."""
-    said: set[str] = field(default_factory=set, init=False)
+    has_said: bool = field(default=False, init=False)
 
     @property
     def root(self) -> Path:
@@ -70,11 +70,12 @@ class StateCache:
             return None
         return States(self, base.key, block, len(decoder_blocks(model)[1]))
 
-    def note(self, line: str) -> None:
-        """Say something, once."""
-        if line not in self.said:
-            self.said.add(line)
-            self.say(line)
+    def announce(self, block: int, blocks: int) -> None:
+        """Say that scoring resumes, once in a run."""
+        if not self.has_said:
+            self.has_said = True
+            share = f"{block / blocks:.0%}"
+            self.say(f"scoring resumes at block {block} of {blocks}: {share} of the blocks are skipped")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class States:
             def during(model: Any, pack: Pack) -> Iterator[None]:
                 source = self._source(kept, pack)
                 if source is not None:
-                    self._announce(source.way.block)
+                    self.cache.announce(source.way.block, self.blocks)
                 resumed = source.resuming(model, pack) if source else nullcontext()
                 recorded = added.recording(model, pack) if added and self._is_new(source) else nullcontext()
                 with resumed, recorded:
@@ -162,10 +163,6 @@ class States:
             model.dtype, torch.__version__, transformers.__version__, torch.get_num_threads(), SCORER_VERSION,
         )  # fmt: skip
         return self.cache.root / key
-
-    def _announce(self, block: int) -> None:
-        share = f"{block / self.blocks:.0%}"
-        self.cache.note(f"scoring resumes at block {block} of {self.blocks}: {share} of the blocks are skipped")
 
 
 @contextmanager
