@@ -110,7 +110,7 @@ class InContext(nn.Module):
         if self._front is None:
             # without a configuration the cache keeps all of a sliding window's tokens, and the masks do the sliding
             cache = DynamicCache()
-            with torch.inference_mode(False), torch.no_grad(), _no_logits(self.model):
+            with torch.no_grad(), _no_logits(self.model):
                 self.model(input_ids=self.context_ids[None], past_key_values=cache, use_cache=True)
             self._front = [_kept(layer) for layer in cache.layers]
         return self._front
