@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard import GeneralText, TaskSpec, aggregate
 from canonbench.leaderboard.aggregate_examples import read_blocks, read_edit_blocks, taken_blocks
+from canonbench.leaderboard.aggregate_tasks import score_task
 from canonbench.leaderboard.compare import Side, compare
 from canonbench.leaderboard.comparison import Comparison, Difference
 from canonbench.scoring import PROTOCOLS, Interval
@@ -210,6 +211,11 @@ def test_the_seed_moves_intervals_and_nothing_else() -> None:
     assert first.ci != other.ci
     assert replace(first, ci=other.ci) == other
     assert found[0].tasks["country"].flips == found[2].tasks["country"].flips
+    # The draws are those of an edited model's row, to the last digit that it keeps.
+    spec, protocol = TaskSpec("nll", THRESHOLDS["country"]), PROTOCOLS["canonbench-1"]
+    row = score_task("country", spec, two["country"].evaluation, two["country"].hard_negatives, protocol, 3).result
+    assert row.hard_negatives is not None
+    assert first.ci == pytest.approx(row.hard_negatives.ci, abs=1e-6)
 
 
 def test_general_losses_of_other_tokens_are_not_compared() -> None:
