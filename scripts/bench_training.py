@@ -35,10 +35,11 @@ FULL = full.FullSettings(epochs=1, regularizer_weight=WEIGHT)
 @click.command()
 @click.option("--model", "folder", required=True, type=click.Path(exists=True, file_okay=False))
 @click.option("--suite", "suite_name", default=None, help="Of examples and text; default: as for evaluate.")
-@click.option("--examples", "count", default=10, help="Canonical examples, five to a step.")
+@click.option("--examples", "count", default=20, help="Canonical examples, five to a step.")
 @click.option("--join", "joins", multiple=True, default=(1, 5), help="Chunks of general text put together to one.")
 @click.option("--repeats", default=3, help="Runs of everything; medians are printed.")
-def main(folder: str, suite_name: str | None, count: int, joins: Sequence[int], repeats: int) -> None:
+@click.option("--cpu-time", is_flag=True, help="Count processor seconds: for a busy machine (OMP_NUM_THREADS=1).")
+def main(folder: str, suite_name: str | None, count: int, joins: Sequence[int], repeats: int, cpu_time: bool) -> None:
     """Measure and print."""
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
 
@@ -52,7 +53,9 @@ def main(folder: str, suite_name: str | None, count: int, joins: Sequence[int], 
     general = suite.general()
     assert general is not None
     texts = general.texts("regularization")["text"]
-    click.echo(f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
+    clock = time.process_time if cpu_time else time.perf_counter
+    what = "processor time" if cpu_time else "elapsed time"
+    click.echo(f"{device}, {torch.get_num_threads()} threads, {what}, torch {torch.__version__}\n")
     print_row("method", "tokens in a chunk", "plain loop, tokens/s", "canonbench, tokens/s", "canonbench is faster by")
     print_row(*["---"] * 5)
     for method, settings in (("full", FULL), ("lora", LORA)):
@@ -61,7 +64,7 @@ def main(folder: str, suite_name: str | None, count: int, joins: Sequence[int], 
             for repeat in range(repeats):
                 chunk = "".join(texts[repeat * join : (repeat + 1) * join])
                 for name, train in CONTESTANTS.items():
-                    elapsed = timed(train, copy.deepcopy(model), tokenizer, settings, examples, chunk)
+                    elapsed = timed(clock, train, copy.deepcopy(model), tokenizer, settings, examples, chunk)
                     seconds[name].append(elapsed / tokens(tokenizer, examples, chunk))
                     click.echo(f"{method} · {name}: {elapsed:.1f} s", err=True)
             plain, ours = (1 / statistics.median(seconds[name]) for name in CONTESTANTS)
@@ -78,12 +81,12 @@ def tokens(tokenizer: Any, examples: Sequence[Example], chunk: str) -> int:
     return sum(len(ids) for ids, _ in requests)
 
 
-def timed(train: Callable[..., None], *arguments: Any) -> float:
-    start = time.perf_counter()
+def timed(clock: Callable[[], float], train: Callable[..., None], *arguments: Any) -> float:
+    start = clock()
     train(*arguments)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def canonbench_loop(model: Any, tokenizer: Any, settings: Any, examples: Sequence[Example], chunk: str) -> None:

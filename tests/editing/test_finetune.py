@@ -174,12 +174,13 @@ def test_released_accumulation_without_a_full_batch_is_refused() -> None:
     trained(settings=replace(settings, batch_size=3), canonical=CANONICAL)
 
 
-def test_a_bfloat16_model_learns_what_its_float32_twin_learns() -> None:
+@pytest.mark.parametrize("regularizer", ["none", "kl", "l2"])
+def test_a_bfloat16_model_learns_what_its_float32_twin_learns(regularizer: Any) -> None:
     """At a learning rate that, added to the weights themselves, would mostly be lost."""
-    start, wide = weights_of(tiny_model("llama")), trained(settings=quick(lr=1e-4, epochs=20))
+    settings = quick(lr=1e-4, epochs=10, regularizer=regularizer)
+    start, wide = weights_of(tiny_model("llama")), trained(settings=settings)
     model = tiny_model("llama").to(torch.bfloat16)
-    request = ask(quick(lr=1e-4, epochs=20), canonical=MANY, regularization=CHUNKS)
-    narrow = weights_of(last(edit(model, TOKENIZER, request)))
+    narrow = weights_of(last(edit(model, TOKENIZER, ask(settings, canonical=MANY, regularization=CHUNKS))))
     assert {value.dtype for value in narrow.values()} == {torch.bfloat16}
     name = "model.layers.0.mlp.up_proj.weight"
     moved, expected = narrow[name].float() - start[name].to(torch.bfloat16).float(), wide[name] - start[name]
