@@ -7,7 +7,7 @@ import resource
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -25,6 +25,7 @@ from canonbench.leaderboard import (
 from canonbench.leaderboard.aggregate_edits import aggregate_edits
 from canonbench.models.fingerprint import Fingerprint
 from canonbench.models.load import LoadedModel
+from canonbench.models.source import Source
 from canonbench.runs.settings import Asked
 
 Choices = Mapping[str, Mapping[str, Mapping[int, int]]]
@@ -32,25 +33,49 @@ Choices = Mapping[str, Mapping[str, Mapping[int, int]]]
 LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "safetensors", "numpy")
 
 
+class Described(NamedTuple):
+    """What a row says of a model, which need not be in memory any more."""
+
+    source: Source
+    dtype: str
+    device: torch.device
+    fingerprint: str
+
+    @staticmethod
+    def of(loaded: LoadedModel, fingerprint: Fingerprint) -> Described:
+        """Of a model in memory."""
+        return Described(loaded.source, loaded.dtype, loaded.device, fingerprint.key)
+
+    @property
+    def reference(self) -> ModelReference:
+        """What it is called."""
+        return reference(self.source)
+
+
+def reference(source: Source) -> ModelReference:
+    """A model by name."""
+    return ModelReference(name=source.name, source=source.kind, revision=source.revision)
+
+
 def build_row(
     asked: Asked,
     examples: Mapping[str, Any],
-    model: tuple[LoadedModel, Fingerprint],
-    base: tuple[LoadedModel, Fingerprint] | None,
+    model: Described,
+    base: ModelReference | None,
+    base_fingerprint: str | None,
     seconds: float,
 ) -> Row:
     """The row of a fixed checkpoint; every number is computed from ``examples`` by ``leaderboard.aggregate``."""
     computed = aggregate(
         examples, tasks=task_specs(asked), protocol=asked.protocol, general=general_text(asked), seed=asked.seed
     )
-    loaded, fingerprint = model
     return Row(
-        **_facts(asked, loaded, seconds),
+        **_facts(asked, model, seconds),
         track="joint" if len(asked.tasks) > 1 else "per-task",
-        base=reference(base[0]) if base else None,
+        base=base,
         method=None,
         hyperparameters=None,
-        fingerprints=Fingerprints(model=fingerprint.key, base=base[1].key if base else None),
+        fingerprints=Fingerprints(model=model.fingerprint, base=base_fingerprint),
         general=computed.general,
         tasks=computed.tasks,
         average=computed.average,
@@ -61,7 +86,7 @@ def build_row(
 def build_edit_row(
     asked: Asked,
     examples: Mapping[str, Any],
-    base: tuple[LoadedModel, Fingerprint],
+    base: Described,
     method: tuple[str, Mapping[str, Any]],
     choices: Choices,
     reported: Mapping[str, Mapping[str, int]],
@@ -89,14 +114,13 @@ def build_edit_row(
         reported=reported,
         seed=asked.seed,
     )
-    loaded, fingerprint = base
     return Row(
-        **_facts(asked, loaded, seconds),
+        **_facts(asked, base, seconds),
         track="per-task",
-        base=reference(loaded),
+        base=base.reference,
         method=method[0],
         hyperparameters=dict(method[1]),
-        fingerprints=Fingerprints(model=None, base=fingerprint.key),
+        fingerprints=Fingerprints(model=None, base=base.fingerprint),
         general=computed.general,
         tasks=None,
         average=None,
@@ -104,7 +128,7 @@ def build_edit_row(
     )
 
 
-def _facts(asked: Asked, loaded: LoadedModel, seconds: float) -> dict[str, Any]:
+def _facts(asked: Asked, model: Described, seconds: float) -> dict[str, Any]:
     """What every measured row says of the run."""
     return {
         "schema": 1,
@@ -116,12 +140,12 @@ def _facts(asked: Asked, loaded: LoadedModel, seconds: float) -> dict[str, Any]:
         ),
         "split": asked.split,
         "limit": asked.limit,
-        "model": reference(loaded),
-        "dtype": loaded.dtype,
-        "device": str(loaded.device),
+        "model": model.reference,
+        "dtype": model.dtype,
+        "device": str(model.device),
         "versions": versions(),
         "seconds": round(seconds, 3),
-        "peak_memory_bytes": peak_memory(loaded.device),
+        "peak_memory_bytes": peak_memory(model.device),
         "seed": asked.seed,
     }
 
@@ -145,11 +169,6 @@ def peak_memory(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def reference(loaded: LoadedModel) -> ModelReference:
-    """What a model is called."""
-    return ModelReference(name=loaded.source.name, source=loaded.source.kind, revision=loaded.source.revision)
 
 
 def versions() -> dict[str, str]:

@@ -18,14 +18,14 @@ from canonbench.leaderboard.row import Row
 from canonbench.likelihood.engine import SCORER_VERSION, auto_batch_tokens
 from canonbench.models.checkpoint import Trust
 from canonbench.models.load import Loading
-from canonbench.runs.build import build_edit_row
+from canonbench.runs.build import Described, build_edit_row
 from canonbench.runs.chosen import Chosen, read_chosen
 from canonbench.runs.edit_run import EditRun, plain, tokens
 from canonbench.runs.examples import concatenate, write_parquet
 from canonbench.runs.folder import RUNS, RunFolder, run_folder
 from canonbench.runs.look import Seen, look
 from canonbench.runs.measure import Measured, Subject, measure
-from canonbench.runs.pair import ModelLike, openers
+from canonbench.runs.pair import ModelLike, free, openers
 from canonbench.runs.picture import draw_trajectory
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import noise_unit, question
@@ -143,13 +143,16 @@ def edit(
                 asked, found, hyperparameters, opener, seen, base_measured, questions, folder, progress,
                 batch_tokens, keep, StateCache(budget_bytes(states_budget), progress.say),
             )  # fmt: skip
-            row = _trials(world, repeats, taken)
+            described = Described.of(seen.loaded, seen.fingerprint)
+            if opener.is_name:
+                free(seen.loaded)  # every trial loads its own
+            row = _trials(world, repeats, taken, described)
         if output is not None:
             row.write(output)
     return row
 
 
-def _trials(world: EditRun, repeats: int, taken: Chosen | None) -> Row:
+def _trials(world: EditRun, repeats: int, taken: Chosen | None, described: Described) -> Row:
     """Every task with every seed, then the row."""
     asked, folder = world.asked, world.folder
     every = [Trial(world, task, seed, None) for task in asked.tasks for seed in range(repeats)]
@@ -178,9 +181,8 @@ def _trials(world: EditRun, repeats: int, taken: Chosen | None) -> Row:
     seconds = sum(each.seconds for each in world.base_measured.values()) + sum(
         sum(each.seconds.values()) for each in found
     )
-    base_model = world.base.loaded, world.base.fingerprint
     method = world.method.name, world.hyperparameters
-    row = build_edit_row(asked, examples, base_model, method, choices, reported, seconds)
+    row = build_edit_row(asked, examples, described, method, choices, reported, seconds)
     folder.write_whole(folder.row_path, row.write)
     folder.log("complete", seconds=round(seconds, 3))
     return row

@@ -15,7 +15,7 @@ from canonbench.leaderboard.row import Row
 from canonbench.likelihood.engine import SCORER_VERSION, auto_batch_tokens
 from canonbench.models.checkpoint import Trust
 from canonbench.models.load import Loading
-from canonbench.runs.build import build_row
+from canonbench.runs.build import Described, build_row, reference
 from canonbench.runs.examples import concatenate, general_columns, task_columns, write_parquet
 from canonbench.runs.folder import RUNS, RunFolder, run_folder
 from canonbench.runs.look import Seen, look, require_comparable
@@ -202,8 +202,9 @@ class _Evaluation:
         row = build_row(
             self.asked,
             examples,
-            (seen.loaded, seen.fingerprint),
-            (before.loaded, before.fingerprint) if before else None,
+            Described.of(seen.loaded, seen.fingerprint),
+            reference(before.loaded.source) if before else None,
+            before.fingerprint.key if before else None,
             seconds,
         )
         folder.write_whole(folder.row_path, row.write)

@@ -92,14 +92,18 @@ class Trial:
             with as_scored(trained.model) as model:
                 self._measure(trained, model, self.run.look(model, base))
             choice = self._choose()
-            if trained.number in self.scored and (self.run.keep == "all" or trained.number in choice.values()):
+            wanted = {"all": True, "best": trained.number in choice.values(), "none": False}[self.run.keep]
+            if wanted and trained.number in self.scored:
                 self._save(trained, base)
             self._drop(choice)
 
         self._train(base, use)
-        if not self.scored:
-            raise MethodError(f"{self.name}: the method yielded nothing but the unedited model: there is no edit")
+        self._require_edit(self.scored)
         return self._choose()
+
+    def _require_edit(self, found: Mapping[int, object]) -> None:
+        if not found:
+            raise MethodError(f"{self.name}: the method yielded nothing but the unedited model: there is no edit")
 
     def _choose(self) -> dict[str, int]:
         found = [each.candidate for each in self.scored.values() if each.candidate.success is not None]
@@ -113,13 +117,20 @@ class Trial:
         while (number := next_to_measure(ratios, caps, self.protocol)) is not None:
             ratios[number] = math.inf
             if number in trained:
-                base = self.run.fresh_base()
-                with self._blaming_the_method(trained[number]):
-                    model = open_artefact(self.artefact(number), base).model
-                    self._measure(trained[number], model, self.run.look(model, base))
+                self._measure_kept(trained[number])
             if number in self.scored and not self.scored[number].candidate.rejected:
                 ratios[number] = self.scored[number].candidate.ratio
         return choose_on_test(ratios, caps, self.protocol)
+
+    def _measure_kept(self, trained: Trained) -> None:
+        """Open a kept candidate and measure it; one whose logits are no numbers is in no league."""
+        base = self.run.fresh_base()
+        model = open_artefact(self.artefact(trained.number), base).model
+        try:
+            with self._blaming_the_method(trained):
+                self._measure(trained, model, self.run.look(model, base))
+        except MethodError as error:
+            self.run.progress.say(f"{error}; it is in no league")
 
     def _kept_candidates(self, last: int) -> dict[int, Trained]:
         """Candidates up to ``last``, each on disk and without its model."""
@@ -136,6 +147,7 @@ class Trial:
                 found[trained.number] = replace(trained, model=None)
 
         self._train(base, use, last)
+        self._require_edit(found)
         return found
 
     def _train(self, base: LoadedModel, use: Callable[[Trained], None], last: int | None = None) -> None:
