@@ -1,4 +1,4 @@
-"""Which layers are adapted, on every architecture: exactly the ones that METHODS section 1 names."""
+"""Which layers are adapted, on every architecture: exactly the MLP projections of the chosen block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop that all finetuning methods share (METHODS section 1, PROTOCOL sections 7 and 8)."""
+"""The loop that all finetuning methods share (PROTOCOL sections 7 and 8)."""
 
 from __future__ import annotations
 

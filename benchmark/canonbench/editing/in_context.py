@@ -1,4 +1,4 @@
-"""Canonical examples in front of everything the model reads (METHODS section 7): an edit without changed weights."""
+"""Canonical examples in front of everything the model reads: an edit without changed weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finetune one MLP down-projection and nothing else (METHODS section 7; LocFT, arXiv 2509.22072)."""
+"""Finetune one MLP down-projection and nothing else (LocFT, arXiv 2509.22072)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds a model in training to its base: KL on general text, L2, elastic weight consolidation (METHODS section 1).
+"""What holds a model in training to its base: KL on general text, L2, elastic weight consolidation.
 
 A regulariser is a function that adds the gradient of its term to the weights' and returns the term's value.
 """
