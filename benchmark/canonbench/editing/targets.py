@@ -114,7 +114,7 @@ def require_blocks(model: Any) -> int:
 
 
 def centred(share: float, count: int) -> range:
-    """A contiguous block of layers in the middle: that share of ``count``, rounded, at least one (arXiv 2402.06155, appendix).
+    """A contiguous block of layers in the middle: that share of ``count``, rounded, at least one (PROTOCOL section 8).
 
     Where it cannot stand exactly in the middle it stands half a layer towards the input.
     """
