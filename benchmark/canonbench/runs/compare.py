@@ -53,8 +53,7 @@ def compare(
     wanted = {name: [flip.index for flip in task.flips[:flips]] for name, task in comparison.tasks.items()}
     texts, lack = _texts(one.row, suite, wanted)
     notes += lack
-    if _unedited(one, two, chosen, chosen_tasks):
-        notes.append(f"nothing was edited in league {chosen}: the unedited model stands there")
+    notes += _left_unedited(one, two, chosen, chosen_tasks)
     others = tuple(label for label in leagues if label != chosen)
     return Compared(one, two, chosen, others, comparison, flips, texts, tuple(notes))
 
@@ -94,13 +93,22 @@ def _league(one: Finished, two: Finished, shared: list[str], wanted: str | None,
         if wanted not in shared:
             raise unknown_name("league", wanted, shared, where="of these runs")
         return wanted
-    return next((label for label in shared if not _unedited(one, two, label, tasks)), shared[0])
-
-
-def _unedited(one: Finished, two: Finished, league: str | None, tasks: list[str]) -> bool:
-    """Whether the edit runs among the two left every task unedited in that league."""
     runs = [run for run in (one, two) if run.leagues]
-    return league is not None and not any(any(run.taken(task, league).values()) for run in runs for task in tasks)
+    edited = (label for label in shared if any(_unedited(run, label, tasks) != tasks for run in runs))
+    return next(edited, shared[0])
+
+
+def _unedited(run: Finished, league: str, tasks: list[str]) -> list[str]:
+    """The tasks that the edit run left unedited in that league, with every seed."""
+    return [task for task in tasks if not any(run.taken(task, league).values())]
+
+
+def _left_unedited(one: Finished, two: Finished, league: str | None, tasks: list[str]) -> list[str]:
+    """What to say of tasks for which the unedited model is compared."""
+    runs = {side: run for side, run in (("first", one), ("second", two)) if run.leagues}
+    idle = {side: _unedited(run, str(league), tasks) for side, run in runs.items()}
+    said = "; ".join(f"{side} {', '.join(names)}" for side, names in idle.items() if names)
+    return [f"left unedited in this league: {said}"] if said else []
 
 
 def _tasks(
