@@ -118,6 +118,16 @@ def test_the_biases_that_a_lora_trains_along_count_as_the_bases_own() -> None:
     assert (answers(model) - expected).abs().sum() < 0.2 * (answers(loose) - expected).abs().sum()
 
 
+def test_dropout_is_off_whatever_mode_the_base_comes_in() -> None:
+    found = []
+    for dropout in (0.0, 0.9):
+        base = tiny_model("gpt2", resid_pdrop=dropout, embd_pdrop=dropout, attn_pdrop=dropout).train()
+        model = last(lora(base, TOKENIZER, ask(LoraSettings(lr=1e-2))))
+        assert not any(module.training for module in model.modules())
+        found.append(weights_of(model))
+    assert same_weights(*found)
+
+
 def test_gpt2_is_adapted_without_a_warning() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -69,7 +69,7 @@ def test_blocks_without_an_mlp_are_refused_with_a_way_out() -> None:
 @pytest.mark.parametrize(
     ("share", "count", "layers"),
     [(1.0, 4, [0, 1, 2, 3]), (0.5, 4, [1, 2]), (0.5, 12, [3, 4, 5, 6, 7, 8]), (0.1, 30, [13, 14, 15]), (0.1, 3, [1]),
-     (0.25, 4, [1]), (0.9, 10, [0, 1, 2, 3, 4, 5, 6, 7, 8]), (0.01, 2, [0])],
+     (0.25, 4, [1]), (0.9, 10, [0, 1, 2, 3, 4, 5, 6, 7, 8]), (0.01, 2, [0]), (0.3, 9, [3, 4, 5])],
 )  # fmt: skip
 def test_a_share_of_layers_stands_in_the_middle(share: float, count: int, layers: list[int]) -> None:
     assert list(centred(share, count)) == layers

@@ -44,7 +44,7 @@ def adapt(base: Any, config: Any, seed: int) -> Adapted:
     require_bare(base)
     kind = str(config.peft_type.value)
     flags = [(parameter, parameter.requires_grad) for parameter in base.parameters()]
-    before = _probe(base)
+    before = _probe(base.eval())
     devices = [base.device] if base.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
@@ -52,7 +52,7 @@ def adapt(base: Any, config: Any, seed: int) -> Adapted:
             warnings.filterwarnings("ignore", message="Unsupported layer type")  # LN_TUNING's own layers
             warnings.simplefilter("ignore", FutureWarning)  # of transformers, about peft
             torch.manual_seed(seed)
-            model = get_peft_model(base, config).eval()
+            model = get_peft_model(base, config)
         trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         with adapter_off(model):
             after = _probe(model)

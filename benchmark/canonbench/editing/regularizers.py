@@ -19,8 +19,9 @@ from canonbench.editing.weights import Weights, add_gradient
 from canonbench.likelihood.tokens import Request
 from canonbench.models.face import vocabulary_size
 
-LOGITS = 2**25
-"""Logits that one forward makes at most (128 MB in float32), unless a single chunk has more."""
+CPU_LOGITS, GPU_LOGITS = 2**25, 2**27
+"""Logits that one forward makes at most (128 and 512 MB in float32), unless a single chunk has more. The GPU's are five
+chunks of 500 tokens at a vocabulary of 50,000."""
 
 Regularizer = Callable[[int], float]
 """Given the number of canonical examples in the step: adds its gradient, returns its term of the training loss."""
@@ -62,7 +63,7 @@ def kl(model: Any, weights: Weights, base: Base, chunks: Chunks, weight: float) 
     The sum runs over all T tokens of a chunk, as published: over the distributions of what follows each of them. So
     ``weight`` is some hundred times what a weight per token would be.
     """
-    most = LOGITS // vocabulary_size(model)
+    most = (CPU_LOGITS if model.device.type == "cpu" else GPU_LOGITS) // vocabulary_size(model)
     logits_of = both_logits(model, base, weights.live)
 
     def add(count: int) -> float:
