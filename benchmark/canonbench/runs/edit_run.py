@@ -69,9 +69,13 @@ class EditRun:
 
     def expect(self, trials: int) -> None:
         """Tell the progress what is known to come: a training and, on val, G for every epoch of every trial."""
-        epochs = getattr(self.settings, "epochs", 1) if self.asked.split == "val" else 1
         self.progress.expect_trainings(trials)
-        self.progress.expect(trials * epochs * tokens(self.unit("general")))
+        self.progress.expect(trials * self._expected * tokens(self.unit("general")))
+
+    @property
+    def _expected(self) -> int:
+        """Candidates of a trial whose G will be scored, as far as is known beforehand."""
+        return getattr(self.settings, "epochs", 1) if self.asked.split == "val" else 1
 
     def unit(self, name: str) -> Unit:
         """A task's requests, or those of ``general``."""
@@ -148,6 +152,8 @@ class EditRun:
         subject = Subject(model, mark)
         store = Store(self.folder.scores_path, self.progress.say)
         what = f"{task} seed {seed} candidate {trained.number}"
+        if self.asked.split == "val" and trained.number > self._expected:
+            self.progress.expect(tokens(self.unit("general")))
         general, n_tokens = self.unit("general"), self.unit("general").n_scored
         before = -self.base_measured["general"].sums
         widest = 1 + max(self.asked.protocol.leagues.values())
