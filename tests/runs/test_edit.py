@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import edit_cases
+import candidate_methods
 import pytest
 import torch
 from run_cases import write_suite
@@ -49,7 +49,7 @@ def fixed(world: Path, artefact: Path, task: str = "country", split: str = "val"
 def test_a_kept_candidate_opened_by_evaluate_has_the_numbers_of_the_edit_run(
     world: Path, tmp_path: Path, task: str
 ) -> None:
-    row, _ = run_edit(world, edit_cases.growing, tasks=task, run=tmp_path / "run", keep="all")
+    row, _ = run_edit(world, candidate_methods.growing, tasks=task, run=tmp_path / "run", keep="all")
     found = trajectory(tmp_path / "run")
     assert [each.number for each in found] == [1, 2, 3]
     for each in found:
@@ -71,19 +71,19 @@ def test_a_kept_candidate_opened_by_evaluate_has_the_numbers_of_the_edit_run(
 
 
 def test_only_what_a_league_took_is_kept_unless_all_or_none_is_asked_for(world: Path, tmp_path: Path) -> None:
-    row, _ = run_edit(world, edit_cases.growing, run=tmp_path / "best")
+    row, _ = run_edit(world, candidate_methods.growing, run=tmp_path / "best")
     assert row.leagues is not None
     taken = {f"candidate-{each.tasks['country'].candidate}" for each in row.leagues.values()} - {"candidate-None"}
     kept = {path.name for path in (tmp_path / "best").glob("artefacts/country/seed-0/*")}
     assert kept == taken
-    run_edit(world, edit_cases.growing, run=tmp_path / "none", keep="none")
+    run_edit(world, candidate_methods.growing, run=tmp_path / "none", keep="none")
     assert not list((tmp_path / "none").rglob("candidate-*"))
     with pytest.raises(UsageError, match="keep must be"):
-        run_edit(world, edit_cases.growing, keep="some")
+        run_edit(world, candidate_methods.growing, keep="some")
 
 
 def test_what_is_in_no_league_is_asked_nothing_else_and_rejected_early(world: Path, tmp_path: Path) -> None:
-    row, notes = run_edit(world, edit_cases.ruinous, run=tmp_path / "run", batch_tokens=40)
+    row, notes = run_edit(world, candidate_methods.ruinous, run=tmp_path / "run", batch_tokens=40)
     (candidate,) = trajectory(tmp_path / "run")
     assert candidate.rejected
     assert candidate.ratio > 1 + 1e-3
@@ -97,8 +97,10 @@ def test_what_is_in_no_league_is_asked_nothing_else_and_rejected_early(world: Pa
 
 
 def test_a_test_run_goes_as_far_as_the_val_run_chose_and_repeats_over_seeds(world: Path, tmp_path: Path) -> None:
-    val, _ = run_edit(world, edit_cases.growing, run=tmp_path / "val", settings={"by": 1e-5, "epochs": 4})
-    test, _ = run_edit(world, edit_cases.growing, run=tmp_path / "test", split="test", chosen=tmp_path / "val", seeds=3)
+    val, _ = run_edit(world, candidate_methods.growing, run=tmp_path / "val", settings={"by": 1e-5, "epochs": 4})
+    test, _ = run_edit(
+        world, candidate_methods.growing, run=tmp_path / "test", split="test", chosen=tmp_path / "val", seeds=3
+    )
     assert val.leagues is not None
     assert test.leagues is not None
     assert test.hyperparameters == {"by": 1e-5, "epochs": 4}
@@ -111,17 +113,17 @@ def test_a_test_run_goes_as_far_as_the_val_run_chose_and_repeats_over_seeds(worl
         assert all((each.candidate or 0) <= (result.candidate or 0) for each in result.seeds)
         assert result.standard_error is not None
     with pytest.raises(UsageError, match="leave --set out"):
-        run_edit(world, edit_cases.growing, split="test", chosen=tmp_path / "val", settings={"by": 1})
+        run_edit(world, candidate_methods.growing, split="test", chosen=tmp_path / "val", settings={"by": 1})
     with pytest.raises(UsageError, match="add --split test"):
-        run_edit(world, edit_cases.growing, chosen=tmp_path / "val")
+        run_edit(world, candidate_methods.growing, chosen=tmp_path / "val")
     with pytest.raises(UsageError, match="method 'growing'"):
-        run_edit(world, edit_cases.plain, split="test", chosen=tmp_path / "val")
+        run_edit(world, candidate_methods.plain, split="test", chosen=tmp_path / "val")
     with pytest.raises(UsageError, match="task 'gender'"):
-        run_edit(world, edit_cases.growing, split="test", chosen=tmp_path / "val", tasks="gender")
+        run_edit(world, candidate_methods.growing, split="test", chosen=tmp_path / "val", tasks="gender")
 
 
 def test_on_test_only_the_candidates_that_decide_are_measured(world: Path, tmp_path: Path) -> None:
-    run_edit(world, edit_cases.growing, run=tmp_path / "run", split="test", seeds=1, settings={"by": 1e-7})
+    run_edit(world, candidate_methods.growing, run=tmp_path / "run", split="test", seeds=1, settings={"by": 1e-7})
     assert [each.number for each in trajectory(tmp_path / "run")] == [3]
 
 
@@ -139,14 +141,14 @@ def test_on_test_only_the_candidates_that_decide_are_measured(world: Path, tmp_p
 )
 def test_a_method_that_gives_nothing_to_score_is_told_why_in_one_line(world: Path, method: str, line: str) -> None:
     with pytest.raises(CanonbenchError, match=line) as caught:
-        run_edit(world, getattr(edit_cases, method))
+        run_edit(world, getattr(candidate_methods, method))
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("country seed 0")
 
 
 @pytest.mark.parametrize("method", ["then_raises", "then_nan"])
 def test_candidates_yielded_before_a_failure_count(world: Path, tmp_path: Path, method: str) -> None:
-    row, notes = run_edit(world, getattr(edit_cases, method), run=tmp_path / "run")
+    row, notes = run_edit(world, getattr(candidate_methods, method), run=tmp_path / "run")
     assert [each.number for each in trajectory(tmp_path / "run")] == [1]
     assert row.leagues is not None
     assert row.leagues["1e-3"].tasks["country"].candidate == 1
@@ -154,7 +156,7 @@ def test_candidates_yielded_before_a_failure_count(world: Path, tmp_path: Path, 
 
 
 def test_training_mode_is_said_and_undone_for_scoring(world: Path) -> None:
-    row, notes = run_edit(world, edit_cases.training_mode)
+    row, notes = run_edit(world, candidate_methods.training_mode)
     assert any("in training mode" in note for note in notes)
     assert row.leagues is not None
 
@@ -162,18 +164,18 @@ def test_training_mode_is_said_and_undone_for_scoring(world: Path) -> None:
 def test_a_model_in_memory_stays_as_it_is(world: Path) -> None:
     model, tokenizer = tiny_model("llama", seed=3), tiny_tokenizer("bos")
     before, twin = fingerprint(model), copy.deepcopy(model)
-    row, _ = run_edit(world, edit_cases.growing, model=model, tokenizer=tokenizer)
+    row, _ = run_edit(world, candidate_methods.growing, model=model, tokenizer=tokenizer)
     assert fingerprint(model) == before
     assert all(torch.equal(one, other) for one, other in zip(model.parameters(), twin.parameters(), strict=True))
     assert row.model.source == "memory"
-    test, _ = run_edit(world, edit_cases.growing, model=model, tokenizer=tokenizer, split="test", seeds=1)
+    test, _ = run_edit(world, candidate_methods.growing, model=model, tokenizer=tokenizer, split="test", seeds=1)
     assert test.split == "test"
 
 
 def test_a_method_sees_the_canonical_examples_and_nothing_that_leaks(world: Path) -> None:
-    edit_cases.SEEN.clear()
-    run_edit(world, edit_cases.seen, tasks="gender", seeds=2)
-    first, second = edit_cases.SEEN
+    candidate_methods.SEEN.clear()
+    run_edit(world, candidate_methods.seen, tasks="gender", seeds=2)
+    first, second = candidate_methods.SEEN
     assert (first.task, first.loss, first.seed, second.seed) == ("gender", "balance", 0, 1)
     assert [example.suffix_b for example in first.canonical] == [" she"] * 3
     told = json.dumps([list(first.regularization), [list(each) for each in first.canonical]])
@@ -188,7 +190,7 @@ def test_the_base_is_proved_by_fingerprint_before_every_trial(world: Path, tmp_p
     save_tiny(tmp_path / "base", "llama", tokenizer="bos")
 
     def overwrites_the_base(model: Any, tokenizer: Any, request: Any) -> Any:
-        edit_cases.down(model).mul_(1 + 1e-5)
+        candidate_methods.down(model).mul_(1 + 1e-5)
         model.save_pretrained(tmp_path / "base")
         return model
 
@@ -197,25 +199,25 @@ def test_the_base_is_proved_by_fingerprint_before_every_trial(world: Path, tmp_p
 
 
 def test_a_finished_run_is_not_run_again_and_another_one_is_refused_its_folder(world: Path, tmp_path: Path) -> None:
-    first, _ = run_edit(world, edit_cases.growing, run=tmp_path / "run")
-    again, notes = run_edit(world, edit_cases.growing, run=tmp_path / "run")
+    first, _ = run_edit(world, candidate_methods.growing, run=tmp_path / "run")
+    again, notes = run_edit(world, candidate_methods.growing, run=tmp_path / "run")
     assert again == first
     assert any("already complete" in note for note in notes)
     with pytest.raises(CanonbenchError, match=r"another run \(hyperparameters"):
-        run_edit(world, edit_cases.growing, run=tmp_path / "run", settings={"by": 2e-4})
+        run_edit(world, candidate_methods.growing, run=tmp_path / "run", settings={"by": 2e-4})
 
 
 def test_leagues_can_be_named_and_the_row_has_no_others(world: Path) -> None:
-    row, _ = run_edit(world, edit_cases.growing, leagues=["1e-2", "1e-3"])
+    row, _ = run_edit(world, candidate_methods.growing, leagues=["1e-2", "1e-3"])
     assert row.leagues is not None
     assert list(row.leagues) == ["1e-2", "1e-3"]
 
 
 def test_hyperparameters_are_checked_before_anything_is_loaded(world: Path) -> None:
     with pytest.raises(UsageError, match="epoch"):
-        run_edit(world, edit_cases.growing, settings={"epoch": 2}, model="no-such-model")
+        run_edit(world, candidate_methods.growing, settings={"epoch": 2}, model="no-such-model")
 
 
 def test_an_edit_run_needs_general_text(world: Path) -> None:
     with pytest.raises(CanonbenchError, match="judged by its leagues"):
-        run_edit(world, edit_cases.growing, general="none")
+        run_edit(world, candidate_methods.growing, general="none")

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-import edit_cases
+import candidate_methods
 import pytest
 from run_cases import write_suite
 
@@ -28,7 +28,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(world: Path, run: Path, cache: Path, *more: str) -> subprocess.Popen[str]:
-    method = f"{Path(edit_cases.__file__)}:growing"
+    method = f"{Path(candidate_methods.__file__)}:growing"
     names = ("--method", method, "--model", world / "base", "--suite", world / "suite", "--task", "country,gender")
     options = (*names, "--run", run, "--batch-tokens", "40", "--seeds", "2", "--set", "by=2e-5", *more)
     command = [sys.executable, "-m", "canonbench", "edit", *map(str, options)]
