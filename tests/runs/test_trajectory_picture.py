@@ -117,7 +117,9 @@ def test_more_tasks_than_colours_and_long_names_are_drawn(tmp_path: Path) -> Non
 
 
 def test_the_same_input_gives_the_same_bytes_in_any_process(tmp_path: Path) -> None:
-    code = "import sys, test_picture as t; from pathlib import Path; t.drawn(Path(sys.argv[1]), t.SOME, t.SIX)"
+    code = (
+        "import sys, test_trajectory_picture as t; from pathlib import Path; t.drawn(Path(sys.argv[1]), t.SOME, t.SIX)"
+    )
     pictures = []
     for seed in ("1", "2"):
         path = tmp_path / f"{seed}.svg"
