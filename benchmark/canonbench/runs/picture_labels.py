@@ -16,6 +16,8 @@ SIZE = 7.5
 """Points."""
 GAP = 1.5
 """Points between a marker and its lettering."""
+SLACK = 4.0
+"""Points by which lettering may come out wider than its outline: renderers hint and round in their own ways."""
 DARKER = 0.65
 """Of the marker's colour, for lettering: thin strokes need more contrast."""
 AROUND = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
@@ -71,7 +73,7 @@ def _room(
 ) -> tuple[str, Bbox] | None:
     """The first text and place that is free; better on a line than a shorter text."""
     for text in label.texts:
-        width, height = text_width(text, SIZE, bold=label.bold) + 2, SIZE
+        width, height = text_width(text, SIZE, bold=label.bold) + SLACK, SIZE + SLACK / 2
         free = []
         for right, up in places:
             x = point[0] + right * (label.reach + GAP + width / 2)
