@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,14 @@ def logits(model: Any) -> torch.Tensor:
     """Logits of the probe in float32, shape (40, V); virtual tokens in front are left out."""
     found: torch.Tensor = model(input_ids=IDS, attention_mask=torch.ones_like(IDS)).logits
     return found[0, -IDS.shape[1] :].float()
+
+
+def damaged(original: Path, tmp_path: Path, damage: Callable[[Path], Any]) -> Path:
+    """A copy of a folder that ``damage`` has worked on."""
+    folder = tmp_path / "damaged"
+    shutil.copytree(original, folder)
+    damage(folder)
+    return folder
 
 
 def change_weights(

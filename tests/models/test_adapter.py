@@ -9,7 +9,7 @@ from typing import Any
 import peft
 import pytest
 import torch
-from model_cases import change_json, change_weights, logits, lora, save_adapter
+from model_cases import change_json, change_weights, damaged, logits, lora, save_adapter
 from safetensors.torch import load_file
 
 from canonbench.errors import CanonbenchError
@@ -162,10 +162,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
 @pytest.mark.parametrize("name", DAMAGE)
 def test_damage_is_named_in_one_line(name: str, adapter: Path, tmp_path: Path) -> None:
     damage, expected = DAMAGE[name]
-    folder = tmp_path / "damaged"
-    shutil.copytree(adapter, folder)
-    damage(folder)
-    assert re.search(expected, refusal(folder))
+    assert re.search(expected, refusal(damaged(adapter, tmp_path, damage)))
 
 
 def test_an_adapter_of_another_architecture_or_size_does_not_fit(adapter: Path, tmp_path: Path) -> None:

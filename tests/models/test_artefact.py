@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model_cases import change_json, change_weights, logits, lora
+from model_cases import change_json, change_weights, damaged, logits, lora
 from safetensors.torch import load_file
 from torch import nn
 
@@ -218,9 +218,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
 @pytest.mark.parametrize("name", DAMAGE)
 def test_damage_is_named_in_one_line(name: str, kept: Path, tmp_path: Path) -> None:
     damage, says = DAMAGE[name]
-    shutil.copytree(kept, tmp_path / "damaged")
-    damage(tmp_path / "damaged")
-    assert says in refusal(lambda: load_model(tmp_path / "damaged", Loading()))
+    folder = damaged(kept, tmp_path, damage)
+    assert says in refusal(lambda: load_model(folder, Loading()))
 
 
 def test_another_model_than_the_edited_one_is_refused(kept: Path, loaded: LoadedModel, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from model_cases import change_json, change_weights, logits
+from model_cases import change_json, change_weights, damaged, logits
 from transformers import BertConfig, BertForMaskedLM
 
 from canonbench.errors import CanonbenchError
@@ -160,10 +160,7 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
 @pytest.mark.parametrize("name", DAMAGE)
 def test_damage_is_named_in_one_line(name: str, saved: Path, tmp_path: Path) -> None:
     damage, expected = DAMAGE[name]
-    folder = tmp_path / "damaged"
-    shutil.copytree(saved, folder)
-    damage(folder)
-    assert re.search(expected, refusal(folder))
+    assert re.search(expected, refusal(damaged(saved, tmp_path, damage)))
 
 
 SHARD_DAMAGE: dict[str, tuple[Damage, str]] = {
@@ -185,10 +182,7 @@ SHARD_DAMAGE: dict[str, tuple[Damage, str]] = {
 @pytest.mark.parametrize("name", SHARD_DAMAGE)
 def test_a_half_written_sharded_checkpoint_is_named(name: str, sharded: Path, tmp_path: Path) -> None:
     damage, expected = SHARD_DAMAGE[name]
-    folder = tmp_path / "damaged"
-    shutil.copytree(sharded, folder)
-    damage(folder)
-    assert re.search(expected, refusal(folder))
+    assert re.search(expected, refusal(damaged(sharded, tmp_path, damage)))
 
 
 def test_code_beside_a_known_architecture_is_not_run(saved: Path, tmp_path: Path) -> None:

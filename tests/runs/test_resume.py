@@ -7,16 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import killing
 import pytest
 from filelock import FileLock
+from killing import kill_after, packs, row_of
 from run_cases import edited_copy, write_suite
 
 from tiny_models import save_tiny
-
-MOOD = ("seconds", "peak_memory_bytes")
 
 
 @pytest.fixture(scope="module")
@@ -30,32 +29,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(world: Path, run: Path, cache: Path) -> subprocess.Popen[str]:
     names = ("--model", world / "edited", "--base", world / "base", "--suite", world / "suite")
-    options = (*names, "--run", run, "--batch-tokens", "40")
-    command = [sys.executable, "-m", "canonbench", "evaluate", *map(str, options)]
-    environment = os.environ | {"CANONBENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def packs(*folders: Path) -> int:
-    """Finished packs on disk."""
-    return sum(path.read_bytes().count(b"\n") for folder in folders for path in folder.glob("scores/*.jsonl"))
-
-
-def kill_after(process: subprocess.Popen[str], how_many: int, folders: tuple[Path, Path], how: signal.Signals) -> bool:
-    """Send the signal once so many more packs are on disk; whether it came before the run was complete."""
-    goal = packs(*folders) + how_many
-    while process.poll() is None:
-        if packs(*folders) >= goal:
-            process.send_signal(how)
-            return process.wait(timeout=60) != 0
-        time.sleep(0.001)
-    return False
+    return killing.start(cache, "evaluate", *names, "--run", run, "--batch-tokens", "40")
 
 
 def test_killed_again_and_again_the_same_command_ends_with_the_same_row(world: Path, tmp_path: Path) -> None:
     whole = start(world, tmp_path / "whole", tmp_path / "cache-a")
     assert whole.wait(timeout=300) == 0, whole.stderr.read()
-    expected = json.loads((tmp_path / "whole/row.json").read_text())
 
     run, cache = tmp_path / "run", tmp_path / "cache-b"
     signals = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL)
@@ -74,10 +53,7 @@ def test_killed_again_and_again_the_same_command_ends_with_the_same_row(world: P
     assert hits >= 3
     last = start(world, run, cache)
     assert last.wait(timeout=300) == 0, last.stderr.read()
-    found = json.loads((run / "row.json").read_text())
-    assert {key: found[key] for key in found if key not in MOOD} == {
-        key: expected[key] for key in expected if key not in MOOD
-    }
+    assert row_of(run) == row_of(tmp_path / "whole")
     assert packs(run, cache) == packs(tmp_path / "whole", tmp_path / "cache-a")  # nothing was scored twice
     assert not list(run.glob(".*.tmp")) + list(run.glob(".row.json.*"))
 
