@@ -18,7 +18,7 @@ from canonbench.leaderboard.row import Row
 from canonbench.models.fingerprint import fingerprint
 from canonbench.runs.edit import edit
 from canonbench.runs.progress import Progress
-from canonbench.runs.trajectory import Candidate, read_candidates
+from canonbench.runs.trajectory import Candidate
 from tiny_models import save_tiny, tiny_model, tiny_tokenizer
 
 
@@ -38,7 +38,7 @@ def run_edit(world: Path, method: Any, **how: Any) -> tuple[Row, list[str]]:
 
 
 def trajectory(run: Path) -> list[Candidate]:
-    return read_candidates(run / "candidates.jsonl")
+    return [Candidate(**json.loads(line)) for line in (run / "candidates.jsonl").read_text().splitlines()]
 
 
 def fixed(world: Path, artefact: Path, task: str = "country", split: str = "val") -> Row:

@@ -11,7 +11,6 @@ from canonbench.editing.contract import EditRequest
 from canonbench.editing.method import Method
 from canonbench.errors import CanonbenchError
 from canonbench.models.face import vocabulary_size
-from canonbench.models.fingerprint import Fingerprint
 from canonbench.models.load import LoadedModel
 
 
@@ -80,8 +79,3 @@ def require_candidate(model: Any, base: LoadedModel, vocabulary: int) -> None:
         raise MethodError(f"it is on {model.device}, but the run is on {base.device}; move it back")
     if vocabulary_size(model) != vocabulary:
         raise MethodError(f"a different architecture: {vocabulary_size(model)} output rows, the base has {vocabulary}")
-
-
-def same_architecture(edited: Fingerprint, base: Fingerprint) -> bool:
-    """Whether a candidate without an adapter has exactly its base's tensors, by name."""
-    return edited.tensors.keys() == base.tensors.keys()

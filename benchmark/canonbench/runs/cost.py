@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from canonbench.likelihood.engine import auto_batch_tokens, plan
+from canonbench.likelihood.engine import plan
 from canonbench.likelihood.estimate import Estimate, estimate
 from canonbench.models.checkpoint import Trust
 from canonbench.models.load import Loading
 from canonbench.runs.look import Seen, look, require_comparable
+from canonbench.runs.measure import other_batch_tokens
 from canonbench.runs.pair import ModelLike, free, openers
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import noise_unit, question
@@ -65,6 +66,6 @@ def _estimate(seen: Seen, batch_tokens: int | None, *, with_noise: bool) -> Esti
     model = seen.loaded.model
     packs = [pack for unit in seen.units for pack in plan(model, unit.requests, batch_tokens=batch_tokens)]
     if with_noise:
-        half = max(1, (batch_tokens or auto_batch_tokens(model)) // 2)
-        packs += [pack for unit in noise_unit(seen.units) for pack in plan(model, unit.requests, batch_tokens=half)]
+        other = other_batch_tokens(model, batch_tokens)
+        packs += [pack for unit in noise_unit(seen.units) for pack in plan(model, unit.requests, batch_tokens=other)]
     return estimate(model, packs)

@@ -6,39 +6,36 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from canonbench.editing.method import Method, find_method
 from canonbench.editing.settings import merged, parse_settings
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.leaderboard.row import Row
-from canonbench.likelihood.engine import SCORER_VERSION, auto_batch_tokens
 from canonbench.models.checkpoint import Trust
 from canonbench.models.load import Loading
 from canonbench.runs.build import Described, build_edit_row
 from canonbench.runs.chosen import Chosen, read_chosen
-from canonbench.runs.edit_run import EditRun, plain, tokens
+from canonbench.runs.edit_run import EditRun, plain
 from canonbench.runs.examples import concatenate, write_parquet
-from canonbench.runs.folder import RUNS, RunFolder, run_folder
+from canonbench.runs.folder import require_places, run_folder, write_copy
+from canonbench.runs.identity import run_identity
 from canonbench.runs.look import Seen, look
-from canonbench.runs.measure import Measured, Subject, measure
+from canonbench.runs.measure import Subject, measure_base
 from canonbench.runs.pair import ModelLike, free, openers
 from canonbench.runs.picture import draw_trajectory
 from canonbench.runs.progress import Progress
-from canonbench.runs.questions import noise_unit, question
+from canonbench.runs.questions import question
 from canonbench.runs.settings import Asked, announce, resolve, with_leagues
 from canonbench.runs.states import STATES_BUDGET, StateCache, budget_bytes
-from canonbench.runs.store import base_store, content_key
+from canonbench.runs.store import base_store
 from canonbench.runs.trajectory import write_candidates
 from canonbench.runs.trial import Outcome, Trial
-from canonbench.runs.writable import require_folder, require_output
 from canonbench.scoring.selection import UNEDITED
 from canonbench.suite import Suite
 
-Keep = Literal["best", "all", "none"]
 SEEDS = {"val": 1, "test": 5}
 """How often a method is repeated when nobody says (PROTOCOL section 5)."""
 
@@ -103,12 +100,8 @@ def edit(
         CanonbenchError: bad input of any other kind, or the method failed before its first candidate.
     """
     progress = progress or Progress()
-    if output is not None:
-        require_output(Path(output))
-    if run == "auto":
-        require_folder(RUNS)
-    elif run is not None:
-        RunFolder(Path(run)).require_usable()
+    states = StateCache(budget_bytes(states_budget), progress.say)
+    require_places(run, output)
     if keep not in ("best", "all", "none"):
         raise UsageError(f"keep must be best, all or none, got {keep!r}")
     found = find_method(method)
@@ -130,40 +123,39 @@ def edit(
     questions = {name: question(asked.suite, name, asked.split, asked.protocol, limit) for name in asked.tasks}
     seen = look(opener, asked, list(questions.values()))
     identity = _identity(asked, found, hyperparameters, seen, repeats, taken, batch_tokens)
-    with ExitStack() as stack:
-        folder = stack.enter_context(run_folder(run, identity, f"{found.name}-{seen.loaded.source.name}"))
+    with run_folder(run, identity, f"{found.name}-{seen.loaded.source.name}") as folder:
         if run is not None:
             progress.in_folder(folder.path)
         if folder.claim(identity, {"passed": dict(passed or {})}) and folder.row_path.is_file():
             row = folder.row()
             progress.say("already complete: nothing is trained or scored again")
         else:
-            base_measured = _measure_base(seen, folder, progress, batch_tokens)
+            subject, store = Subject(seen.loaded.model, seen.fingerprint), base_store(folder.scores_path, progress.say)
+            base_measured = measure_base(subject, seen.units, store, progress, batch_tokens=batch_tokens)
             world = EditRun(
                 asked, found, hyperparameters, opener, seen, base_measured, questions, folder, progress,
-                batch_tokens, keep, StateCache(budget_bytes(states_budget), progress.say),
+                batch_tokens, keep, states,
             )  # fmt: skip
             described = Described.of(seen.loaded, seen.fingerprint)
             if opener.is_name:
                 free(seen.loaded)  # every trial loads its own
             row = _trials(world, repeats, taken, described)
-        if output is not None:
-            row.write(output)
+        write_copy(row, output, folder.row_path if run is not None else None)
     return row
 
 
 def _trials(world: EditRun, repeats: int, taken: Chosen | None, described: Described) -> Row:
     """Every task with every seed, then the row."""
     asked, folder = world.asked, world.folder
-    every = [Trial(world, task, seed, None) for task in asked.tasks for seed in range(repeats)]
-    world.expect(sum(not trial.record.is_file() for trial in every))
-    outcomes: dict[str, dict[int, Outcome]] = {}
-    for task in asked.tasks:
-        caps = _caps(world, task, taken)
-        outcomes[task] = {seed: Trial(world, task, seed, caps).finish() for seed in range(repeats)}
-    found = [each for of_task in outcomes.values() for outcome in of_task.values() for each in outcome.candidates]
+    trials = [Trial(world, task, seed, _caps(world, task, taken)) for task in asked.tasks for seed in range(repeats)]
+    world.expect(sum(not trial.record.is_file() for trial in trials))
+    outcomes: dict[str, dict[int, Outcome]] = {task: {} for task in asked.tasks}
+    for trial in trials:
+        outcomes[trial.task][trial.seed] = trial.finish()
+    finished = [outcome for of_task in outcomes.values() for outcome in of_task.values()]
+    found = [candidate for outcome in finished for candidate in outcome.candidates]
     unedited = [world.columns(task, 0, UNEDITED, world.base_measured) for task in asked.tasks]
-    chosen = [columns for of_task in outcomes.values() for outcome in of_task.values() for columns in outcome.columns]
+    chosen = [columns for outcome in finished for columns in outcome.columns]
     examples = concatenate(unedited + chosen)
     folder.write_whole(folder.examples_path, lambda part: write_parquet(examples, part))
     folder.write_whole(folder.path / "candidates.jsonl", lambda part: write_candidates(found, part))
@@ -186,17 +178,6 @@ def _trials(world: EditRun, repeats: int, taken: Chosen | None, described: Descr
     folder.write_whole(folder.row_path, row.write)
     folder.log("complete", seconds=round(seconds, 3))
     return row
-
-
-def _measure_base(seen: Seen, folder: RunFolder, progress: Progress, batch_tokens: int | None) -> dict[str, Measured]:
-    """The base on E, H and G, and a part of G once more in other batches."""
-    subject = Subject(seen.loaded.model, seen.fingerprint)
-    store = base_store(folder.scores_path, progress.say)
-    noise = noise_unit(seen.units)
-    progress.expect(sum(map(tokens, [*seen.units, *noise])))
-    half = max(1, (batch_tokens or auto_batch_tokens(seen.loaded.model)) // 2)
-    found = measure(subject, seen.units, store, progress, batch_tokens=batch_tokens, label="base")
-    return found | measure(subject, noise, store, progress, batch_tokens=half, label="base")
 
 
 def _chosen(path: str | Path | None, asked: Asked, method: Method, settings: Mapping[str, Any] | None) -> Chosen | None:
@@ -230,28 +211,20 @@ def _identity(
 ) -> dict[str, Any]:
     """All that the row's numbers depend on: first what a person would name, then by content."""
     source = inspect.getsourcefile(inspect.unwrap(method.edit)) if inspect.isroutine(method.edit) else None
-    assert asked.general is not None
-    return {
-        "method": method.name,
-        "model": seen.loaded.source.name,
-        "suite": asked.suite.name,
-        "tasks": asked.tasks,
-        "split": asked.split,
-        "general": asked.general.name,
-        "limit": asked.limit,
-        "protocol": asked.protocol.name,
-        "leagues": list(asked.protocol.leagues),
-        "hyperparameters": plain(hyperparameters),
-        "seeds": repeats,
-        "seed": asked.seed,
-        "dtype": seen.dtype,
-        "device": seen.device,
-        "batch_tokens": batch_tokens,
-        "scorer": SCORER_VERSION,
-        "chosen": taken.digest if taken else None,
-        "code": hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None,
-        "base_fingerprint": seen.fingerprint.key,
-        "suite_spec": content_key(asked.suite.spec.model_dump_json()),
-        "data_hash": asked.suite.data_hash(asked.split),
-        "token_ids": content_key(*(unit.digest for unit in seen.units)),
-    }
+    return run_identity(
+        asked,
+        seen,
+        batch_tokens,
+        named={
+            "method": method.name,
+            "model": seen.loaded.source.name,
+            "leagues": list(asked.protocol.leagues),
+            "hyperparameters": plain(hyperparameters),
+            "seeds": repeats,
+        },
+        hashed={
+            "chosen": taken.digest if taken else None,
+            "code": hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None,
+            "base_fingerprint": seen.fingerprint.key,
+        },
+    )

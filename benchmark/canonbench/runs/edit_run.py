@@ -17,7 +17,7 @@ from canonbench.editing.method import Method
 from canonbench.errors import CanonbenchError
 from canonbench.models.fingerprint import Fingerprint, fingerprint
 from canonbench.models.load import LoadedModel, in_memory
-from canonbench.runs.candidates import MethodError, Trained, same_architecture
+from canonbench.runs.candidates import MethodError, Trained
 from canonbench.runs.edit_examples import candidate_columns, task_numbers
 from canonbench.runs.examples import Columns
 from canonbench.runs.folder import RunFolder
@@ -70,7 +70,7 @@ class EditRun:
     def expect(self, trials: int) -> None:
         """Tell the progress what is known to come: a training and, on val, G for every epoch of every trial."""
         self.progress.expect_trainings(trials)
-        self.progress.expect(trials * self._expected * tokens(self.unit("general")))
+        self.progress.expect(trials * self._expected * self.unit("general").n_tokens)
 
     @property
     def _expected(self) -> int:
@@ -138,7 +138,7 @@ class EditRun:
         except CanonbenchError as error:
             raise MethodError(str(error)) from error
         adapted = hasattr(model, "peft_config") or type(model) is not type(base.model)
-        if not adapted and not same_architecture(found, self.base.fingerprint):
+        if not adapted and found.tensors.keys() != self.base.fingerprint.tensors.keys():
             raise MethodError("a different architecture: its tensors are not, by name, those of the base")
         return found
 
@@ -153,7 +153,7 @@ class EditRun:
         store = Store(self.folder.scores_path, self.progress.say)
         what = f"{task} seed {seed} candidate {trained.number}"
         if self.asked.split == "val" and trained.number > self._expected:
-            self.progress.expect(tokens(self.unit("general")))
+            self.progress.expect(self.unit("general").n_tokens)
         general, n_tokens = self.unit("general"), self.unit("general").n_scored
         before = -self.base_measured["general"].sums
         widest = 1 + max(self.asked.protocol.leagues.values())
@@ -176,7 +176,7 @@ class EditRun:
         success = hard = None
         if losses is not None and any(leagues.values()):
             start = time.perf_counter()
-            self.progress.expect(tokens(self.unit(task)))
+            self.progress.expect(self.unit(task).n_tokens)
             measured = {"general": losses} | measure(subject, [self.unit(task)], store, self.progress, **how)
             took["task"] = time.perf_counter() - start
             success, hard = self.numbers(task, measured[task])
@@ -186,11 +186,6 @@ class EditRun:
             {name: round(seconds, 3) for name, seconds in took.items()},
         )  # fmt: skip
         return Scored(candidate, measured)
-
-
-def tokens(unit: Unit) -> int:
-    """Tokens of all requests, as given."""
-    return sum(len(ids) for ids, _ in unit.requests)
 
 
 def plain(settings: Any) -> dict[str, Any]:

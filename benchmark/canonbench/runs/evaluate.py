@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,20 @@ import numpy as np
 
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.row import Row
-from canonbench.likelihood.engine import SCORER_VERSION, auto_batch_tokens
 from canonbench.models.checkpoint import Trust
 from canonbench.models.load import Loading
 from canonbench.runs.build import Described, build_row, reference
 from canonbench.runs.examples import concatenate, general_columns, task_columns, write_parquet
-from canonbench.runs.folder import RUNS, RunFolder, run_folder
+from canonbench.runs.folder import RunFolder, require_places, run_folder, write_copy
+from canonbench.runs.identity import run_identity
 from canonbench.runs.look import Seen, look, require_comparable
-from canonbench.runs.measure import Measured, Subject, measure
+from canonbench.runs.measure import Measured, Subject, measure, measure_base
 from canonbench.runs.pair import ModelLike, Opener, free, openers
 from canonbench.runs.progress import Progress
-from canonbench.runs.questions import Question, Unit, noise_unit, question
+from canonbench.runs.questions import Question, question
 from canonbench.runs.settings import Asked, announce, resolve
-from canonbench.runs.states import STATES_BUDGET, StateCache, States, budget_bytes
-from canonbench.runs.store import Store, base_store, content_key
-from canonbench.runs.writable import require_folder, require_output
+from canonbench.runs.states import STATES_BUDGET, StateCache, budget_bytes
+from canonbench.runs.store import Store, base_store
 from canonbench.suite import Suite
 
 
@@ -83,12 +81,7 @@ def evaluate(
     """
     progress = progress or Progress()
     states = StateCache(budget_bytes(states_budget), progress.say)
-    if output is not None:
-        require_output(Path(output))
-    if run == "auto":
-        require_folder(RUNS)
-    elif run is not None:
-        RunFolder(Path(run)).require_usable()
+    require_places(run, output)
     asked = resolve(
         suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=seed
     )
@@ -96,9 +89,8 @@ def evaluate(
     how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
     openers_ = openers(model, base, tokenizer, how)
     questions = [question(asked.suite, name, split, asked.protocol, limit) for name in asked.tasks]
-    with ExitStack() as stack:
-        scored = _Evaluation(asked, questions, progress, batch_tokens, states, passed or {})
-        return scored.run(*openers_, run=run, output=output, stack=stack)
+    evaluation = _Evaluation(asked, questions, progress, batch_tokens, states, passed or {})
+    return evaluation.run(*openers_, run=run, output=output)
 
 
 @dataclass(frozen=True)
@@ -117,7 +109,6 @@ class _Evaluation:
         *,
         run: str | Path | None,
         output: str | Path | None,
-        stack: ExitStack,
     ) -> Row:
         """Look at both models, then score the base (or find its scores), then the edited one."""
         seen = look(edited, self.asked, self.questions)
@@ -129,62 +120,58 @@ class _Evaluation:
             before = look(base, self.asked, self.questions)
             require_comparable(seen, before)
         identity = self.identity(seen, before)
-        folder = stack.enter_context(run_folder(run, identity, seen.loaded.source.name))
-        if run is not None:
-            self.progress.in_folder(folder.path)
-        if folder.claim(identity, {"passed": dict(self.passed)}) and folder.row_path.is_file():
-            row = folder.row()
-            self.progress.say("already complete: nothing is scored again")
-        else:
-            row = self.score(edited, seen, before, folder)
-        if output is not None:
-            with _kept(folder.row_path if run is not None else None):
-                row.write(output)
+        with run_folder(run, identity, seen.loaded.source.name) as folder:
+            if run is not None:
+                self.progress.in_folder(folder.path)
+            if folder.claim(identity, {"passed": dict(self.passed)}) and folder.row_path.is_file():
+                row = folder.row()
+                self.progress.say("already complete: nothing is scored again")
+            else:
+                row = self.score(edited, seen, before, folder)
+            write_copy(row, output, folder.row_path if run is not None else None)
         return row
 
     def identity(self, edited: Seen, base: Seen | None) -> dict[str, Any]:
         """All that the row's numbers depend on: first what a person would name, then by content."""
-        asked = self.asked
-        return {
-            "model": edited.loaded.source.name,
-            "base": base.loaded.source.name if base else None,
-            "suite": asked.suite.name,
-            "tasks": asked.tasks,
-            "split": asked.split,
-            "general": asked.general.name if asked.general else None,
-            "limit": asked.limit,
-            "protocol": asked.protocol.name,
-            "seed": asked.seed,
-            "dtype": edited.dtype,
-            "device": edited.device,
-            "batch_tokens": self.batch_tokens,
-            "scorer": SCORER_VERSION,
-            "fingerprint": edited.fingerprint.key,
-            "base_fingerprint": base.fingerprint.key if base else None,
-            "suite_spec": content_key(asked.suite.spec.model_dump_json()),
-            "data_hash": asked.suite.data_hash(asked.split),
-            "token_ids": content_key(*(unit.digest for unit in edited.units)),
-        }
+        return run_identity(
+            self.asked,
+            edited,
+            self.batch_tokens,
+            named={"model": edited.loaded.source.name, "base": base.loaded.source.name if base else None},
+            hashed={
+                "fingerprint": edited.fingerprint.key,
+                "base_fingerprint": base.fingerprint.key if base else None,
+            },
+        )
 
     def score(self, edited: Opener, seen: Seen, before: Seen | None, folder: RunFolder) -> Row:
         """The expensive part; every finished pack is on disk before the next one runs."""
-        tokens = sum(len(ids) for unit in seen.units for ids, _ in unit.requests)
+        tokens = sum(unit.n_tokens for unit in seen.units)
         self.progress.expect(tokens)
         folder.log("scoring", tokens=tokens)
         base_measured = states = None
         if before is not None:
             states = self.states.between(before.loaded.model, before.fingerprint, seen.fingerprint)
-            noise = noise_unit(before.units)
-            self.progress.expect(tokens + sum(len(ids) for unit in noise for ids, _ in unit.requests))
-            store = base_store(folder.scores_path, self.progress.say)
-            base_measured = self.measure(before, before.units, store, "base", states=states)
-            half = max(1, (self.batch_tokens or auto_batch_tokens(before.loaded.model)) // 2)
-            base_measured |= self.measure(before, noise, store, "base", batch_tokens=half)
+            base_measured = measure_base(
+                Subject(before.loaded.model, before.fingerprint),
+                before.units,
+                base_store(folder.scores_path, self.progress.say),
+                self.progress,
+                batch_tokens=self.batch_tokens,
+                states=states,
+            )
             if edited.is_name:
                 free(before.loaded)
                 seen = replace(seen, loaded=edited.open())
-        store, label = Store(folder.scores_path, self.progress.say), "edited" if before else "model"
-        measured = self.measure(seen, seen.units, store, label, states=states)
+        measured = measure(
+            Subject(seen.loaded.model, seen.fingerprint),
+            seen.units,
+            Store(folder.scores_path, self.progress.say),
+            self.progress,
+            batch_tokens=self.batch_tokens,
+            label="edited" if before else "model",
+            states=states,
+        )
         if base_measured is not None:
             _require_changed(measured, base_measured)
         blocks = []
@@ -210,30 +197,6 @@ class _Evaluation:
         folder.write_whole(folder.row_path, row.write)
         folder.log("complete", seconds=round(seconds, 3))
         return row
-
-    def measure(
-        self,
-        seen: Seen,
-        units: list[Unit],
-        store: Store,
-        label: str,
-        *,
-        batch_tokens: int | None = None,
-        states: States | None = None,
-    ) -> dict[str, Measured]:
-        """Score units with one model."""
-        subject = Subject(seen.loaded.model, seen.fingerprint)
-        chosen = batch_tokens or self.batch_tokens
-        return measure(subject, units, store, self.progress, batch_tokens=chosen, label=label, states=states)
-
-
-@contextmanager
-def _kept(row: Path | None) -> Iterator[None]:
-    """Let the failure to write a second copy of the row say where the first is."""
-    try:
-        yield
-    except CanonbenchError as error:
-        raise CanonbenchError(f"{error}; the row is in {row}" if row else str(error)) from error
 
 
 def _require_changed(edited: Mapping[str, Measured], base: Mapping[str, Measured]) -> None:

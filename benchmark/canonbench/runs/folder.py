@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.row import Row
 from canonbench.runs.store import written
-from canonbench.runs.writable import require_folder
+from canonbench.runs.writable import require_folder, require_output
 
 IDENTITY = "identity"
 
@@ -147,6 +147,30 @@ class RunFolder:
             except BaseException:
                 part.unlink(missing_ok=True)
                 raise
+
+
+def require_places(run: str | Path | None, output: str | Path | None) -> None:
+    """The run folder and the copy of the row can be written, as far as can be told beforehand.
+
+    Raises:
+        UsageError, CanonbenchError: see ``require_output``, ``require_folder`` and ``RunFolder.require_usable``.
+    """
+    if output is not None:
+        require_output(Path(output))
+    if run == "auto":
+        require_folder(RUNS)
+    elif run is not None:
+        RunFolder(Path(run)).require_usable()
+
+
+def write_copy(row: Row, output: str | Path | None, kept: Path | None) -> None:
+    """Write the row to ``output``, if there is one; a failure says where the row is kept already, if it is."""
+    if output is None:
+        return
+    try:
+        row.write(output)
+    except CanonbenchError as error:
+        raise CanonbenchError(f"{error}; the row is in {kept}" if kept else str(error)) from error
 
 
 def _slug(name: str) -> str:

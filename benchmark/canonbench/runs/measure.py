@@ -15,12 +15,12 @@ import torch
 import transformers
 
 from canonbench.errors import CanonbenchError
-from canonbench.likelihood.engine import SCORER_VERSION, plan, score
+from canonbench.likelihood.engine import SCORER_VERSION, auto_batch_tokens, plan, score
 from canonbench.likelihood.forward import without
 from canonbench.likelihood.pack import Pack
 from canonbench.models.fingerprint import Fingerprint
 from canonbench.runs.progress import Progress
-from canonbench.runs.questions import Unit
+from canonbench.runs.questions import Unit, noise_unit
 from canonbench.runs.states import States
 from canonbench.runs.store import Journal, Store, content_key
 
@@ -74,6 +74,28 @@ def measure(
             _fill(journal, subject.model, unit, progress, batch_tokens, f"{label} {unit.name}", states)
             results[unit.name] = Measured(journal.array(len(unit.requests)), journal.seconds)
     return results
+
+
+def measure_base(
+    subject: Subject,
+    units: Sequence[Unit],
+    store: Store,
+    progress: Progress,
+    *,
+    batch_tokens: int | None,
+    states: States | None = None,
+) -> dict[str, Measured]:
+    """``measure`` for a base: every unit, and under ``noise`` a part of G once more in other batches."""
+    noise = noise_unit(units)
+    progress.expect(sum(unit.n_tokens for unit in [*units, *noise]))
+    found = measure(subject, units, store, progress, batch_tokens=batch_tokens, label="base", states=states)
+    other = other_batch_tokens(subject.model, batch_tokens)
+    return found | measure(subject, noise, store, progress, batch_tokens=other, label="base")
+
+
+def other_batch_tokens(model: Any, batch_tokens: int | None) -> int:
+    """The size of the batches that the noise floor is measured with: half the usual one."""
+    return max(1, (batch_tokens or auto_batch_tokens(model)) // 2)
 
 
 def measure_within(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,11 @@ class Unit:
         return hasher.hexdigest()
 
     @property
+    def n_tokens(self) -> int:
+        """Tokens of all requests, as given."""
+        return sum(len(ids) for ids, _ in self.requests)
+
+    @property
     def n_scored(self) -> npt.NDArray[np.int64]:
         """(requests,) how many tokens of each are scored."""
         return np.asarray([len(ids) - start for ids, start in self.requests], dtype=np.int64)
@@ -88,7 +94,7 @@ def general_unit(general: General, part: GeneralPart, limit: int | None, encoder
     return Unit("general", encoder.texts(list(table["text"]), list(table["origin"])), list(table["origin"]))
 
 
-def noise_unit(units: list[Unit]) -> list[Unit]:
+def noise_unit(units: Sequence[Unit]) -> list[Unit]:
     """The chunks of G that the base is scored on again, batched differently; none without general text."""
     found = [unit for unit in units if unit.name == "general"]
     return [Unit("noise", unit.requests[:NOISE_CHUNKS], unit.origins[:NOISE_CHUNKS]) for unit in found]

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from canonbench.errors import CanonbenchError
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -41,13 +39,3 @@ class Candidate:
 def write_candidates(candidates: Sequence[Candidate], path: Path) -> None:
     """One JSON object per line."""
     path.write_text("".join(json.dumps(asdict(each)) + "\n" for each in candidates), encoding="utf-8")
-
-
-def read_candidates(path: Path) -> list[Candidate]:
-    """What ``write_candidates`` wrote; CanonbenchError if the file is missing or damaged."""
-    try:
-        return [Candidate(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
-        raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, TypeError) as error:
-        raise CanonbenchError(f"{path} is damaged ({error})") from error

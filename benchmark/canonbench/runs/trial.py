@@ -92,8 +92,7 @@ class Trial:
             with as_scored(trained.model) as model:
                 self._measure(trained, model, self.run.look(model, base))
             choice = self._choose()
-            wanted = {"all": True, "best": trained.number in choice.values(), "none": False}[self.run.keep]
-            if wanted and trained.number in self.scored:
+            if trained.number in self.scored and self._is_kept(trained.number, choice):
                 self._save(trained, base)
             self._drop(choice)
 
@@ -209,11 +208,13 @@ class Trial:
             record=record,
         )
 
+    def _is_kept(self, number: int, choice: Mapping[str, int]) -> bool:
+        return {"all": True, "best": number in choice.values(), "none": False}[self.run.keep]
+
     def _drop(self, choice: Mapping[str, int]) -> None:
         """Delete the candidates that nothing calls for any more."""
         for folder in self.artefacts.glob("candidate-*"):
-            wanted = {"all": True, "best": folder.name in {f"candidate-{n}" for n in choice.values()}, "none": False}
-            if not wanted[self.run.keep]:
+            if not self._is_kept(int(folder.name.removeprefix("candidate-")), choice):
                 shutil.rmtree(folder)
 
     def _write(self, choice: Mapping[str, int]) -> None:
