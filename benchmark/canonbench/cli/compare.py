@@ -40,7 +40,7 @@ def compare(
     with 95 % paired bootstrap intervals; McNemar's test is exact and two-sided.
     """
     from canonbench.cli.comparison import draw_comparison  # noqa: PLC0415  (numpy and friends: not for --help)
-    from canonbench.runs.compare import compare as compare_runs  # noqa: PLC0415
+    from canonbench.runs.compare import compare as compare_runs  # noqa: PLC0415  (not for --help)
 
     report = compare_runs(first, second, tasks=tasks, league=league, suite=suite, seed=seed, flips=flips)
     if as_json:

@@ -40,8 +40,8 @@ def fetch(name: str, source: Path | None, without_openwebtext_500: bool, quiet: 
     """Download the published data set into the cache, every file verified; safe to repeat and to interrupt."""
     if name != "published":
         raise unknown_name("data set", name, ["published"])
-    from canonbench.offline import to_stderr  # noqa: PLC0415
-    from canonbench.suite.fetch import fetch_published  # noqa: PLC0415
+    from canonbench.offline import to_stderr  # noqa: PLC0415  (not for --help)
+    from canonbench.suite.fetch import fetch_published  # noqa: PLC0415  (not for --help)
 
     fetch_published(
         source=source,
@@ -60,8 +60,8 @@ def check(ctx: click.Context, suite: str, verbose: bool) -> None:
 
     Exit code 1 when there is an error.
     """
-    from canonbench.suite import Suite  # noqa: PLC0415
-    from canonbench.suite.check import check_suite  # noqa: PLC0415
+    from canonbench.suite import Suite  # noqa: PLC0415  (not for --help)
+    from canonbench.suite.check import check_suite  # noqa: PLC0415  (not for --help)
 
     found = check_suite(Suite.load(suite), mini_sizes=suite == "mini")
     lines = [_line([each]) for each in found] if verbose else [_line(group) for group in _by_rule(found)]

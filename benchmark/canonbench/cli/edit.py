@@ -29,8 +29,8 @@ class EditCommand(click.Command):
         """The settings, as click lists options."""
         if ctx.meta[METHOD] is None:
             return
-        from canonbench.cli.methods import NO_SETTINGS, settings_of, summary, with_default  # noqa: PLC0415
-        from canonbench.editing.method import find_method  # noqa: PLC0415
+        from canonbench.cli.methods import NO_SETTINGS, settings_of, summary, with_default  # noqa: PLC0415  (not for --help)
+        from canonbench.editing.method import find_method  # noqa: PLC0415  (not for --help)
 
         method = find_method(ctx.meta[METHOD])
         settings = [(each.name, with_default(each)) for each in settings_of(method)]
@@ -114,9 +114,9 @@ def edit(
     --config file; the command line comes first, then the environment, then the file.
     """
     from canonbench.cli.edit_report import draw_edit  # noqa: PLC0415  (torch and friends: not for --help)
-    from canonbench.editing.settings import merged, read_assignments  # noqa: PLC0415
-    from canonbench.runs.edit import edit as run_edit  # noqa: PLC0415
-    from canonbench.runs.progress import Progress, terminal_progress  # noqa: PLC0415
+    from canonbench.editing.settings import merged, read_assignments  # noqa: PLC0415  (not for --help)
+    from canonbench.runs.edit import edit as run_edit  # noqa: PLC0415  (not for --help)
+    from canonbench.runs.progress import Progress, terminal_progress  # noqa: PLC0415  (not for --help)
 
     settings = merged(config_settings(ctx), read_assignments(assignments))
     given = {name: value for name, value in passed(ctx).items() if name != "set"}

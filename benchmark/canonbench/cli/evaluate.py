@@ -56,9 +56,9 @@ def evaluate(
     --config file; the command line comes first, then the environment, then the file.
     """
     from canonbench.cli.report import draw_costs, draw_row  # noqa: PLC0415  (torch and friends: not for --help)
-    from canonbench.runs.cost import cost  # noqa: PLC0415
-    from canonbench.runs.evaluate import evaluate as run_evaluation  # noqa: PLC0415
-    from canonbench.runs.progress import Progress, terminal_progress  # noqa: PLC0415
+    from canonbench.runs.cost import cost  # noqa: PLC0415  (not for --help)
+    from canonbench.runs.evaluate import evaluate as run_evaluation  # noqa: PLC0415  (not for --help)
+    from canonbench.runs.progress import Progress, terminal_progress  # noqa: PLC0415  (not for --help)
 
     options |= {"tasks": task, "batch_tokens": None if batch_tokens == "auto" else batch_tokens}
     with nullcontext(Progress()) if quiet else terminal_progress() as progress:

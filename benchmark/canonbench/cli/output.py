@@ -37,7 +37,7 @@ def emit(text: str, *, encoding: str | None = None) -> None:
 def rendered(*parts: RenderableType) -> str:
     """Tables as wide as the terminal (else ``WIDTH``), and lines of text, which are never broken."""
     from rich.console import Console  # noqa: PLC0415  (not for --help)
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415  (not for --help)
 
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     text = StringIO()

@@ -54,14 +54,14 @@ def show(ctx: click.Context, name: str, count: int, suite: str | None, split: st
 
 
 def _load(name: str | None) -> Suite:
-    from canonbench.suite import Suite  # noqa: PLC0415
-    from canonbench.suite.load import default_name  # noqa: PLC0415
+    from canonbench.suite import Suite  # noqa: PLC0415  (not for --help)
+    from canonbench.suite.load import default_name  # noqa: PLC0415  (not for --help)
 
     return Suite.load(name or default_name())
 
 
 def _listing(suite: Suite, chosen_by: str) -> str:
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415  (not for --help)
 
     asked, rows = (Table(box=None, pad_edge=False) for _ in range(2))
     for header in ("task", "loss", "threshold", "success is"):

@@ -28,7 +28,7 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[BitfitSettings]) -> It
     Raises:
         CanonbenchError: the model has no biases, and its norms are not to be trained.
     """
-    from canonbench.editing.finetune import finetune  # noqa: PLC0415
+    from canonbench.editing.finetune import finetune  # noqa: PLC0415  (brings torch)
 
     return finetune(model, tokenizer, request, bias_names(model, norms=request.hyperparameters.norms))
 

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass
 from canonbench.editing.contract import EditRequest
 from canonbench.editing.finetune_settings import STRICT
 from canonbench.errors import CanonbenchError
+from canonbench.likelihood.tokens import Encoder
 from canonbench.suite import Example
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[InContextSettings]) ->
         CanonbenchError: there are no canonical examples, the context leaves no room for the longest text at hand
             (canonical or regularisation), or the model cannot be given one.
     """
-    from canonbench.likelihood.tokens import Encoder  # noqa: PLC0415
-    from canonbench.models.in_context import InContext  # noqa: PLC0415
+    from canonbench.models.in_context import InContext  # noqa: PLC0415  (brings torch)
 
     if not request.canonical:
         raise CanonbenchError(f"task {request.task}: no canonical examples to put in front")
@@ -80,7 +80,7 @@ def _require_room(model: Any, encoder: Any, ids: Sequence[int], request: EditReq
 
     What the model will be scored on is not known here; a longer text there is named when it is met.
     """
-    from canonbench.models.face import context_length  # noqa: PLC0415
+    from canonbench.models.face import context_length  # noqa: PLC0415  (brings torch)
 
     limit = context_length(model)
     texts = sorted(request.regularization, key=len)[-1:]  # the longest in characters is about the longest in tokens

@@ -32,14 +32,14 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[LocftSettings]) -> Ite
         UsageError: the model has no such layer.
         CanonbenchError: that layer does not have exactly one down-projection.
     """
-    from canonbench.editing.finetune import finetune  # noqa: PLC0415
+    from canonbench.editing.finetune import finetune  # noqa: PLC0415  (brings torch)
 
     return finetune(model, tokenizer, request, [down_projection(model, request.hyperparameters)])
 
 
 def down_projection(model: Any, settings: LocftSettings) -> str:
     """The name of the weight that trains."""
-    from canonbench.editing.targets import mlp_projections, require_blocks  # noqa: PLC0415
+    from canonbench.editing.targets import mlp_projections, require_blocks  # noqa: PLC0415  (brings torch)
 
     count = require_blocks(model)
     layer = round(settings.depth * (count - 1)) if settings.layer is None else settings.layer

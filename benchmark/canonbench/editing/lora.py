@@ -36,7 +36,7 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[LoraSettings]) -> Iter
         UsageError: ``layers`` names a layer that the model does not have.
         CanonbenchError: the model has no MLP of linear layers in those layers.
     """
-    from canonbench.editing.adapters import adapt, require_bare, train  # noqa: PLC0415
+    from canonbench.editing.adapters import adapt, require_bare, train  # noqa: PLC0415  (brings torch)
 
     require_bare(model)  # before its layers are looked at
     adapted = adapt(model, lora_config(model, request.hyperparameters), request.seed)
@@ -45,10 +45,10 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[LoraSettings]) -> Iter
 
 def lora_config(model: Any, settings: LoraSettings) -> Any:
     """The peft configuration: which layers, and how they store their weights."""
-    from peft import LoraConfig, TaskType  # noqa: PLC0415
-    from transformers.pytorch_utils import Conv1D  # noqa: PLC0415
+    from peft import LoraConfig, TaskType  # noqa: PLC0415  (slow to import)
+    from transformers.pytorch_utils import Conv1D  # noqa: PLC0415  (slow to import)
 
-    from canonbench.editing.targets import chosen_layers, mlp_projections, pattern  # noqa: PLC0415
+    from canonbench.editing.targets import chosen_layers, mlp_projections, pattern  # noqa: PLC0415  (brings torch)
 
     layers = chosen_layers(model, settings.share, settings.layers)
     targets = [each for each in mlp_projections(model, layers) if settings.gate or each.role != "gate"]

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from canonbench.editing.contract import EditRequest
 from canonbench.editing.finetune_settings import STRICT, FinetuneSettings, Positive
 from canonbench.errors import UsageError, unknown_name
+from canonbench.models.trouble import first_lines
 
 DORA = "DORA"
 UNSUITED = {
@@ -42,7 +43,7 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[PeftSettings]) -> Iter
         UsageError: peft has no such adapter or option, or refuses an option's value.
         CanonbenchError: peft cannot put it on this model.
     """
-    from canonbench.editing.adapters import adapt, train  # noqa: PLC0415
+    from canonbench.editing.adapters import adapt, train  # noqa: PLC0415  (brings torch)
 
     settings = request.hyperparameters
     adapted = adapt(model, peft_config(settings.config, settings.options), request.seed)
@@ -51,10 +52,8 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[PeftSettings]) -> Iter
 
 def peft_config(name: str, options: Mapping[str, Any]) -> Any:
     """The peft configuration of that name with these options, for a causal LM."""
-    from peft import TaskType  # noqa: PLC0415
-    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING  # noqa: PLC0415
-
-    from canonbench.models.trouble import first_lines  # noqa: PLC0415
+    from peft import TaskType  # noqa: PLC0415  (slow to import)
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING  # noqa: PLC0415  (slow to import)
 
     classes = {str(kind.value): cls for kind, cls in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     by_class = {cls.__name__.upper(): kind for kind, cls in classes.items()}

@@ -7,6 +7,8 @@ import warnings
 from pathlib import Path
 from typing import Any, Literal
 
+from safetensors import safe_open
+
 from canonbench.errors import CanonbenchError
 from canonbench.models import files
 from canonbench.models.checkpoint import Trust
@@ -53,15 +55,15 @@ def apply_adapter(base: Any, folder: Path, *, trust: Trust) -> Any:
 
 def merges_exactly(model: Any) -> bool:
     """Whether the model's dtype has room for the sum of weight and adapter."""
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415  (slow to import)
 
     return model.dtype in (torch.float32, torch.float64)
 
 
 def try_merging(model: Any) -> Merging:
     """What merging the adapter would do to the weights, tried on copies of the layers until one changes."""
-    from peft.tuners.tuners_utils import BaseTunerLayer  # noqa: PLC0415
-    from peft.utils import ModulesToSaveWrapper  # noqa: PLC0415
+    from peft.tuners.tuners_utils import BaseTunerLayer  # noqa: PLC0415  (slow to import)
+    from peft.utils import ModulesToSaveWrapper  # noqa: PLC0415  (slow to import)
 
     modules = list(model.modules())
     layers = [module for module in modules if isinstance(module, BaseTunerLayer)]
@@ -79,7 +81,7 @@ def try_merging(model: Any) -> Merging:
 
 
 def _try_layer(layer: Any) -> Merging:
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415  (slow to import)
 
     trial = copy.deepcopy(layer).float()  # one layer at a time, so that the model is never held twice
     before = copy.deepcopy(trial.get_base_layer().state_dict())
@@ -94,7 +96,7 @@ def _try_layer(layer: Any) -> Merging:
 
 def _check_config(folder: Path) -> None:
     """CanonbenchError if PEFT would not know the adapter's kind or would ignore one of its settings."""
-    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING  # noqa: PLC0415
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING  # noqa: PLC0415  (slow to import)
 
     path = folder / files.ADAPTER_CONFIG
     config = files.read_json(path)
@@ -113,7 +115,7 @@ def _check_config(folder: Path) -> None:
 
 def _wrap(base: Any, folder: Path) -> Any:
     """A PeftModel whose adapter weights are, by name, exactly those in the file."""
-    from peft import PeftModel, get_peft_model_state_dict  # noqa: PLC0415
+    from peft import PeftModel, get_peft_model_state_dict  # noqa: PLC0415  (slow to import)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the names are compared below, and an error says more than a warning
@@ -132,8 +134,7 @@ def _wrap(base: Any, folder: Path) -> Any:
 
 def _stored_names(folder: Path) -> set[str]:
     """The names of the weights in the adapter's file."""
-    import torch  # noqa: PLC0415
-    from safetensors import safe_open  # noqa: PLC0415
+    import torch  # noqa: PLC0415  (slow to import)
 
     path = folder / files.ADAPTER_WEIGHTS
     if not path.is_file():

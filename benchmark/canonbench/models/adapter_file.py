@@ -43,7 +43,7 @@ def _below_adapter(model: Any, adapter: str) -> Fingerprint:
 
     Where the adapter trains a base layer's bias, for one, that bias is in the adapter's file.
     """
-    from peft import get_peft_model_state_dict  # noqa: PLC0415
+    from peft import get_peft_model_state_dict  # noqa: PLC0415  (slow to import)
 
     kept = get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False)
     kept = {name.removeprefix("base_model.model.") for name in kept}

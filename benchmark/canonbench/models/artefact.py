@@ -56,8 +56,8 @@ def save_artefact(
     """
     from peft import PeftModel  # noqa: PLC0415  (seconds to import)
 
-    from canonbench.models.in_context import InContext  # noqa: PLC0415
-    from canonbench.models.merged import as_scored  # noqa: PLC0415
+    from canonbench.models.in_context import InContext  # noqa: PLC0415  (brings torch)
+    from canonbench.models.merged import as_scored  # noqa: PLC0415  (brings torch)
 
     with as_scored(model) as scored:
         found = fingerprint(scored)
@@ -78,7 +78,7 @@ def save_artefact(
         context = Context(ids=model.context_ids.tolist(), text=model.text)
         _write(folder, content.model_copy(update={"kind": "in-context", "context": context}), lambda _part: None)
     else:
-        from canonbench.models.delta import changed_tensors, write_delta  # noqa: PLC0415
+        from canonbench.models.delta import changed_tensors, write_delta  # noqa: PLC0415  (brings torch)
 
         changed = changed_tensors(found, base_fingerprint)
         content = content.model_copy(update={"tensors": changed})
@@ -133,12 +133,12 @@ def apply_edit(base: Any, folder: Path, trust: Trust) -> Any:
         return apply_adapter(base, folder, trust=trust)
     edit = EditFile.read(folder)
     if edit.context is not None:
-        from canonbench.models.in_context import InContext  # noqa: PLC0415
+        from canonbench.models.in_context import InContext  # noqa: PLC0415  (brings torch)
 
         return InContext(base, edit.context.ids, edit.context.text)
     if edit.tensors is None or not (folder / files.DELTA).is_file():
         raise CanonbenchError(f"{folder} holds no {files.DELTA}; is the copy incomplete?")
-    from canonbench.models.delta import apply_delta  # noqa: PLC0415
+    from canonbench.models.delta import apply_delta  # noqa: PLC0415  (brings torch)
 
     apply_delta(base, edit.tensors, folder / files.DELTA)
     return base

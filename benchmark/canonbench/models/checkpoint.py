@@ -39,7 +39,7 @@ def load_checkpoint(path: Path, *, dtype: Any, trust: Trust) -> Any:
         CanonbenchError: a file is missing, corrupt or a pickle, the checkpoint is quantized, or its weights are not
             exactly those that its configuration calls for.
     """
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM  # noqa: PLC0415  (slow to import)
 
     if path.is_dir():
         _check_folder(path, trust)
@@ -62,7 +62,7 @@ def load_checkpoint(path: Path, *, dtype: Any, trust: Trust) -> Any:
 
 def load_tokenizer(path: Path, *, trust: Trust) -> Any:
     """The tokenizer that comes with a folder or GGUF file; CanonbenchError if there is none or it cannot be read."""
-    from transformers import AutoTokenizer  # noqa: PLC0415
+    from transformers import AutoTokenizer  # noqa: PLC0415  (slow to import)
 
     if path.is_dir():
         if not files.has_tokenizer(path):

@@ -90,7 +90,7 @@ def _lasting(value: Any) -> Any:
 
 def tensor_hash(name: str, tensor: torch.Tensor) -> str:
     """SHA-256 of a tensor's form and data; CanonbenchError naming it if a value is NaN or infinite."""
-    import torch  # noqa: PLC0415
+    import torch  # noqa: PLC0415  (slow to import)
 
     if tensor.is_meta:
         raise CanonbenchError(f"weight {name!r} has no data (it is on the meta device); load the model fully")

@@ -24,7 +24,7 @@ def unpacking(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         CanonbenchError: the ``gguf`` package is missing, or this is not a GGUF file.
     """
-    import transformers  # noqa: PLC0415
+    import transformers  # noqa: PLC0415  (slow to import)
 
     if importlib.util.find_spec("gguf") is None:
         raise CanonbenchError('GGUF files need the gguf package; install it with: pip install "canonbench[demo]"')

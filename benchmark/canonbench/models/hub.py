@@ -55,8 +55,8 @@ def fetch(identifier: str, revision: str | None, *, trust: Trust, say: Callable[
 
 def _listing(identifier: str, revision: str | None) -> list[str]:
     """The names of the files of a hub model."""
-    from huggingface_hub import HfApi, constants  # noqa: PLC0415
-    from huggingface_hub.errors import (  # noqa: PLC0415
+    from huggingface_hub import HfApi, constants  # noqa: PLC0415  (slow to import)
+    from huggingface_hub.errors import (  # noqa: PLC0415  (slow to import)
         GatedRepoError,
         HFValidationError,
         RepositoryNotFoundError,
@@ -86,14 +86,14 @@ def _patterns(listing: list[str], trust: Trust) -> list[str]:
 
 
 def _download(identifier: str, revision: str | None, patterns: list[str]) -> Path:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from huggingface_hub import snapshot_download  # noqa: PLC0415  (slow to import)
 
     return Path(snapshot_download(identifier, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"]))
 
 
 def _cached(identifier: str, revision: str | None) -> Path | None:
     """The folder of a model that was fetched before, complete as far as the hub's cache can tell."""
-    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from huggingface_hub import snapshot_download  # noqa: PLC0415  (slow to import)
 
     patterns = [*TEXT, *SAFETENSORS]
     try:

@@ -68,7 +68,7 @@ def _merged(model: Any) -> Iterator[nn.Module]:
 
 def _weights_below_adapters(model: nn.Module) -> list[Tensor]:
     """The weights that merging may change, each once."""
-    from peft.tuners.tuners_utils import BaseTunerLayer  # noqa: PLC0415
+    from peft.tuners.tuners_utils import BaseTunerLayer  # noqa: PLC0415  (slow to import)
 
     layers = [module.get_base_layer() for module in model.modules() if isinstance(module, BaseTunerLayer)]
     found = {id(weight): weight for layer in layers for weight in (*layer.parameters(), *layer.buffers())}

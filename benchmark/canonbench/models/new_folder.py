@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from canonbench.errors import CanonbenchError
 
 
@@ -17,7 +19,6 @@ def appearing(folder: Path) -> Iterator[Path]:
     Raises:
         CanonbenchError: the disk is full, or cannot be written; then nothing has changed.
     """
-    from safetensors import SafetensorError  # noqa: PLC0415
 
     part = folder.with_name(f".{folder.name}.part")
     try:

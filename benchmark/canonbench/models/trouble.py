@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from safetensors import SafetensorError
+
 from canonbench.errors import CanonbenchError
 
 LONGEST = 300
@@ -19,7 +21,6 @@ def one_line(what: str, hint: str = "") -> Iterator[None]:
 
     ``hint`` follows a library's own words.
     """
-    from safetensors import SafetensorError  # noqa: PLC0415
 
     try:
         with quiet_transformers():
@@ -60,7 +61,7 @@ def first_lines(error: BaseException) -> str:
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """No progress bars or warnings of transformers: what matters is checked and said by canonbench."""
-    from transformers.utils import logging  # noqa: PLC0415
+    from transformers.utils import logging  # noqa: PLC0415  (slow to import)
 
     transformers_logging: Any = logging
     level = transformers_logging.get_verbosity()

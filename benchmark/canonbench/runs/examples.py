@@ -51,8 +51,8 @@ def concatenate(blocks: list[Columns]) -> Columns:
 
 def write_parquet(columns: Columns, path: Path) -> None:
     """Write the table; absent values (no base, no second continuation) are nulls."""
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415  (slow to import)
+    import pyarrow.parquet as pq  # noqa: PLC0415  (slow to import)
 
     pq.write_table(
         pa.table({name: pa.array(values, from_pandas=True) for name, values in columns.items()}),
@@ -63,7 +63,7 @@ def write_parquet(columns: Columns, path: Path) -> None:
 
 def read_parquet(path: Path) -> Columns:
     """What ``write_parquet`` wrote; nulls among numbers are NaN again."""
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415  (slow to import)
 
     table = pq.read_table(path)
     return {name: table.column(name).to_numpy() for name in table.column_names}

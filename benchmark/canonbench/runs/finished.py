@@ -118,8 +118,8 @@ def _edited(blocks: EditBlocks, name: str, taken: Taken) -> Side:
 
 
 def _read_table(path: Path) -> pyarrow.Table:
-    import pyarrow as pa  # noqa: PLC0415
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415  (slow to import)
+    import pyarrow.parquet as pq  # noqa: PLC0415  (slow to import)
 
     try:
         return pq.read_table(path)

@@ -149,9 +149,9 @@ def plain_progress(say: Callable[[str], None], clock: Callable[[], float] = time
 @contextmanager
 def _bars() -> Iterator[Progress]:
     """A bar for scoring, and below it one for training once there is some."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn  # noqa: PLC0415
-    from rich.progress import Progress as Bar  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415  (only on a terminal)
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn  # noqa: PLC0415  (only on a terminal)
+    from rich.progress import Progress as Bar  # noqa: PLC0415  (only on a terminal)
 
     console = Console(stderr=True)
     columns = (
