@@ -19,7 +19,6 @@ def appearing(folder: Path) -> Iterator[Path]:
     Raises:
         CanonbenchError: the disk is full, or cannot be written; then nothing has changed.
     """
-
     part = folder.with_name(f".{folder.name}.part")
     try:
         shutil.rmtree(part, ignore_errors=True)  # a killed run's

@@ -10,6 +10,7 @@ from typing import Any
 
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.leaderboard.row import Row
+from canonbench.runs.finished import row_path_of
 from canonbench.runs.settings import Asked
 from canonbench.scoring.selection import UNEDITED
 
@@ -35,7 +36,7 @@ def read_chosen(path: Path, asked: Asked, method: str) -> Chosen:
     Raises:
         CanonbenchError: there is no finished val run, or it is not one that a test run of ``asked`` could follow.
     """
-    row = Row.read(path / "row.json" if path.is_dir() else path)
+    row = Row.read(row_path_of(path))
     if row.leagues is None or row.split != "val":
         raise CanonbenchError(f"{path} is not the row of a val run of 'canonbench edit'")
     for what, there, here in (

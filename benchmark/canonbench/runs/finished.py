@@ -56,6 +56,22 @@ class Finished:
         return {each.seed: each.candidate or 0 for each in self.row.leagues[league].tasks[task].seeds or ()}
 
 
+def row_path_of(path: str | Path) -> Path:
+    """The row of a run folder, or the row's own file.
+
+    Raises:
+        UsageError: there is no such file or folder.
+        CanonbenchError: the folder holds no finished run.
+    """
+    given = Path(path)
+    row_path = RunFolder(given).row_path if given.is_dir() else given
+    if not given.exists():
+        raise UsageError(f"{given}: no such run folder or row")
+    if not row_path.is_file():
+        raise CanonbenchError(f"{given} holds no finished run (there is no {row_path.name} in it)")
+    return row_path
+
+
 def read_finished(path: str | Path) -> Finished:
     """A run folder, or a row's file with examples.parquet beside it.
 
@@ -63,14 +79,8 @@ def read_finished(path: str | Path) -> Finished:
         UsageError: there is no such file or folder.
         CanonbenchError: the run is not finished, has no per-example values, or a file is damaged.
     """
-    given = Path(path)
-    folder = RunFolder(given if given.is_dir() else given.parent)
-    row_path = folder.row_path if given.is_dir() else given
-    if not given.exists():
-        raise UsageError(f"{given}: no such run folder or row")
-    if not row_path.is_file():
-        raise CanonbenchError(f"{given} holds no finished run (there is no {row_path.name} in it)")
-    row = Row.read(row_path)
+    row_path = row_path_of(path)
+    folder, row = RunFolder(row_path.parent), Row.read(row_path)
     if not folder.examples_path.is_file():
         raise CanonbenchError(f"{row_path} has no {folder.examples_path.name} beside it, which holds what to compare")
     return Finished(str(path), row, _read_table(folder.examples_path))
