@@ -76,9 +76,12 @@ def made_up(
     }
     return Row.model_validate(
         {
-            "schema": 1,
+            "schema": 2,
             "state": "measured",
             "provenance": {"source": "canonbench", "note": None},
+            "submission": None,
+            "flags": [],
+            "examples": None,
             "protocol": "canonbench-1",
             "suite": {"name": "published", "version": "1", "data_hash": "b" * 64},
             "split": "test",

@@ -66,9 +66,12 @@ def fixed() -> dict[str, Any]:
     clean = {"base": 41.0, "edited": 61.5, "delta": 20.5}
     hard = {"base": 2.0, "edited": 2.25, "delta": 0.25, "ci": [0.125, 0.375]}
     return {
-        "schema": 1,
+        "schema": 2,
         "state": "measured",
         "provenance": {"source": "canonbench 0.1.0", "note": None},
+        "submission": None,
+        "flags": [],
+        "examples": None,
         "protocol": "canonbench-1",
         "suite": {"name": "mini", "version": "1", "data_hash": "a" * 64},
         "split": "test",

@@ -80,9 +80,12 @@ def write_fixed_run(folder: Path, at: Path, *, taken: tuple[int, int] = (0, 2), 
 def _write(folder: Path, at: Path, table: dict[str, Any], parts: dict[str, Any]) -> Path:
     base = {"name": "tiny", "source": "folder", "revision": None}
     row = {
-        "schema": 1,
+        "schema": 2,
         "state": "measured",
         "provenance": {"source": "by hand", "note": None},
+        "submission": None,
+        "flags": [],
+        "examples": None,
         "protocol": "canonbench-1",
         "suite": {"name": "worked-out", "version": "1", "data_hash": Suite.load(at).data_hash("test")},
         "split": "test",

@@ -4,7 +4,16 @@ from canonbench.leaderboard.aggregate import Aggregates, aggregate
 from canonbench.leaderboard.aggregate_edits import EditAggregates, aggregate_edits
 from canonbench.leaderboard.aggregate_general import GeneralText
 from canonbench.leaderboard.aggregate_tasks import TaskSpec
-from canonbench.leaderboard.row import ComparableGroup, Fingerprints, ModelReference, Provenance, Row, SuiteReference
+from canonbench.leaderboard.row import (
+    ComparableGroup,
+    ExamplesReference,
+    Fingerprints,
+    Flag,
+    ModelReference,
+    Provenance,
+    Row,
+    SuiteReference,
+)
 from canonbench.leaderboard.row_results import (
     Average,
     Change,
@@ -27,7 +36,9 @@ __all__ = [
     "Clean",
     "ComparableGroup",
     "EditAggregates",
+    "ExamplesReference",
     "Fingerprints",
+    "Flag",
     "General",
     "GeneralText",
     "HardNegatives",

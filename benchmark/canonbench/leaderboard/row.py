@@ -6,9 +6,10 @@ Two kinds share the schema. A *fixed checkpoint* has ``general``, ``tasks`` and 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
@@ -16,6 +17,7 @@ from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.row_checks import first_problem
 from canonbench.leaderboard.row_file import write_atomically
 from canonbench.leaderboard.row_results import Average, General, League, LeagueName, Number, Part, TaskResult
+from canonbench.leaderboard.row_versions import upgraded
 from canonbench.models.source import Kind
 
 DtypeClass = Literal["float32", "half"]
@@ -41,6 +43,24 @@ class Provenance(Part):
     """The program and version that measured it, or the publication that reports it."""
     note: str | None
     """What a reader must know, e.g. why a reported number is doubtful."""
+
+
+class Flag(Part):
+    """A reason not to take the row at its word."""
+
+    name: Literal["unreliable", "superseded", "partial"]
+    """unreliable: shown, but not ranked. superseded by another row, or partial: listed only as left out."""
+    reason: Annotated[str, Field(min_length=1)]
+    """What is wrong with it, for the reader."""
+
+
+class ExamplesReference(Part):
+    """The per-example values that a row's numbers were computed from."""
+
+    file: Annotated[str, Field(min_length=1)]
+    """Path from the root of the repository, or hf://datasets/OWNER/NAME@REVISION/PATH."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """Of the file."""
 
 
 class SuiteReference(Part):
@@ -77,12 +97,18 @@ class Fingerprints(Part):
 class Row(Part):
     """One row of the leaderboard, and the whole of ``row.json``."""
 
-    schema_version: Literal[1] = Field(alias="schema")
-    """Version of this schema."""
+    schema_version: Literal[2] = Field(alias="schema")
+    """Version of this schema; rows of version 1 are read as well."""
     state: Literal["measured", "reported", "submitted", "reproduced"]
     """measured here; reported by a publication; submitted with per-example values; reproduced by running it again."""
     provenance: Provenance
     """Who or what stands behind the numbers."""
+    submission: str | None
+    """Folder under submissions/ that says how it was made; null for a run that is not on the board."""
+    flags: tuple[Flag, ...]
+    """Reasons not to rank it; normally none."""
+    examples: ExamplesReference | None
+    """Per-example values kept with a row on the board; null in reported rows, and in a run, which has its own."""
     protocol: Annotated[str, Field(min_length=1)]
     """Name of the protocol; one from a file carries a digest of its content."""
     suite: SuiteReference
@@ -124,12 +150,22 @@ class Row(Part):
     leagues: Annotated[dict[LeagueName, League], Field(min_length=1)] | None
     """An edit run's results by league; null for a fixed checkpoint."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_version(cls, content: Any) -> Any:
+        return upgraded(content) if isinstance(content, dict) else content
+
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
         problem = first_problem(self)
         if problem is not None:
             raise ValueError(problem)
         return self
+
+    @property
+    def row_id(self) -> str:
+        """Twelve hexadecimal digits of the SHA-256 of the row's line: its name on the board, as long as it stands."""
+        return hashlib.sha256(self.to_line().encode("utf-8")).hexdigest()[:12]
 
     @property
     def comparable_group(self) -> ComparableGroup:
@@ -150,6 +186,11 @@ class Row(Part):
         content = self.model_dump(mode="json", by_alias=True)
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
+    def to_line(self) -> str:
+        """The row as one line of JSON, without a newline: a line of ``leaderboard/rows/*.jsonl``."""
+        content = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
     def write(self, path: str | Path) -> None:
         """Write exactly ``path``, whole or not at all; CanonbenchError naming the path if that fails."""
         write_atomically(Path(path), self.to_json())
@@ -158,13 +199,19 @@ class Row(Part):
     def read(cls, path: str | Path) -> Row:
         """The row in ``path``; CanonbenchError in one line naming the path, the place and the first problem."""
         try:
-            return cls.model_validate_json(Path(path).read_text(encoding="utf-8"))
+            return cls.parse(Path(path).read_text(encoding="utf-8"), str(path))
         except OSError as error:
             raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise CanonbenchError(f"{path}: not UTF-8 text") from error
+
+    @classmethod
+    def parse(cls, text: str, place: str) -> Row:
+        """The row in ``text``, JSON; CanonbenchError in one line naming ``place`` and the first problem."""
+        try:
+            return cls.model_validate_json(text)
         except ValidationError as error:
-            raise CanonbenchError(f"{path}: {_first_error(error)}") from error
+            raise CanonbenchError(f"{place}: {_first_error(error)}") from error
 
 
 def _first_error(error: ValidationError) -> str:

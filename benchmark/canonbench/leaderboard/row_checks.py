@@ -33,7 +33,7 @@ def first_problem(row: Row) -> str | None:
 
     Reported rows may lack what a publication does not give; every other row has all of it.
     """
-    checks = [_kind, _averages, _without_base if row.base is None else _with_base]
+    checks = [_kind, _on_the_board, _averages, _without_base if row.base is None else _with_base]
     if row.state != "reported":
         checks.append(_measured)
     return next((problem for check in checks for problem in check(row)), None)
@@ -53,6 +53,15 @@ def _kind(row: Row) -> Iterator[str]:
         yield "an edit run has a method, a base and general text"
     elif row.general.edited is not None or row.general.ratio is not None:
         yield "general.edited and general.ratio: null in an edit run, each candidate's ratio stands in leagues"
+
+
+def _on_the_board(row: Row) -> Iterator[str]:
+    if row.state in {"submitted", "reproduced"}:
+        for name in ("submission", "examples"):
+            if getattr(row, name) is None:
+                yield f"{name}: missing; a {row.state} row names its folder and its per-example values"
+    elif row.examples is not None:
+        yield f"examples: a {row.state} row has none of its own on the board"
 
 
 def _averages(row: Row) -> Iterator[str]:

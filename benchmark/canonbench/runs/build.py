@@ -131,9 +131,12 @@ def build_edit_row(
 def _facts(asked: Asked, model: Described, seconds: float) -> dict[str, Any]:
     """What every measured row says of the run."""
     return {
-        "schema": 1,
+        "schema": 2,
         "state": "measured",
         "provenance": Provenance(source=f"canonbench {__version__}", note=None),
+        "submission": None,
+        "flags": (),
+        "examples": None,
         "protocol": asked.protocol.name,
         "suite": SuiteReference(
             name=asked.suite.name, version=asked.suite.spec.version, data_hash=asked.suite.data_hash(asked.split)

@@ -1,0 +1,55 @@
+"""The rows of the board: ``leaderboard/rows/*.jsonl``, its only source of truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from canonbench.errors import CanonbenchError
+from canonbench.leaderboard.row import Row
+from canonbench.leaderboard.row_file import write_atomically
+
+
+class PlacedRow(NamedTuple):
+    """A row and where it stands."""
+
+    place: str
+    """File name and line, counted from 1: hewitt2024.jsonl:3."""
+    row: Row
+
+
+def read_rows(folder: str | Path) -> list[PlacedRow]:
+    """All rows of ``*.jsonl`` in the folder, by file name and line.
+
+    Raises:
+        CanonbenchError: the folder or a file cannot be read, or a line holds no row, or the same row stands there
+            twice; in one line that names the place.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise CanonbenchError(f"{root}: no such folder of rows")
+    placed = [each for path in sorted(root.glob("*.jsonl")) for each in read_rows_file(path)]
+    seen: dict[str, str] = {}
+    for place, row in placed:
+        if row.row_id in seen:
+            raise CanonbenchError(f"{root / place}: the same row as {seen[row.row_id]}")
+        seen[row.row_id] = place
+    return placed
+
+
+def read_rows_file(path: Path) -> list[PlacedRow]:
+    """The rows of one file; CanonbenchError as in ``read_rows``."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: JSON text may hold U+2028
+    except OSError as error:
+        raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CanonbenchError(f"{path}: not UTF-8 text") from error
+    numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+    return [PlacedRow(f"{path.name}:{number}", Row.parse(line, f"{path}:{number}")) for number, line in numbered]
+
+
+def write_rows_file(path: Path, rows: Iterable[Row]) -> None:
+    """Write the rows to ``path``, a line each, whole or not at all; CanonbenchError if that fails."""
+    write_atomically(path, "".join(row.to_line() + "\n" for row in rows))
