@@ -1,0 +1,109 @@
+"""``submissions/NAME/submission.yaml``: what a method on the board is, who made it, and how it was tuned."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_validator
+
+from canonbench.errors import CanonbenchError, unknown_name
+from canonbench.leaderboard.row_results import Part
+from canonbench.yaml_file import read_mapping
+
+FILE = "submission.yaml"
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+"""What a submission may be called: it is a folder, a file of rows and part of addresses."""
+TODO = "TODO"
+"""How a text begins that nobody has written yet."""
+
+
+def _written(text: str) -> str:
+    if not text.strip() or text.lstrip().startswith(TODO):
+        raise ValueError("still to be filled in")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_written)]
+"""Written by a person."""
+Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
+"""An address that a browser opens; nothing else becomes a link."""
+
+
+class _Described(Part):
+    """A part of the description; a key that is none of its fields gets a "did you mean"."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, content: Any) -> Any:
+        for key in content if isinstance(content, dict) else ():
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            if key not in known:
+                raise ValueError(str(unknown_name("key", str(key), known)))
+        return content
+
+
+class Paper(_Described):
+    """A publication."""
+
+    title: Text
+    """As published."""
+    url: Url
+    """Where it can be read."""
+
+
+class Tuning(_Described):
+    """How the hyperparameters were found."""
+
+    how: Text
+    """In a sentence or two: searched or set by hand, on which split and models, judged by what."""
+    trials: Annotated[int, Field(strict=True, ge=0)] | None = None
+    """The budget: configurations tried per task and base model; null where a publication does not say."""
+
+
+class Submission(_Described):
+    """The whole of ``submission.yaml``; the folder's name is the submission's."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    """Version of this file's format."""
+    title: Text
+    """The method's name, for people."""
+    summary: Text
+    """What it does, in a sentence."""
+    authors: Annotated[tuple[Text, ...], Field(min_length=1)]
+    """Of the method."""
+    contact: Text
+    """Whom to ask about its rows: an e-mail address, a GitHub handle or an issue tracker."""
+    paper: Paper | None = None
+    """Where the method is described; null if nowhere yet."""
+    code: Url | None = None
+    """Where its code lives, if not (only) here."""
+    method: Text | None = None
+    """Its code: method.py:function beside this file, package.module:function, or a built-in method. null: its rows are
+    reported from publications, and nothing here runs it."""
+    hyperparameters: dict[str, JsonValue] = Field(default_factory=dict)
+    """What it runs with unless told otherwise; those of a row stand in the row."""
+    tuning: Tuning
+    """How they were chosen, and at what cost."""
+    models: Annotated[tuple[Text, ...], Field(min_length=1)]
+    """Base models that it has rows of."""
+
+
+def read_submission(folder: Path) -> Submission:
+    """The description of the submission in ``folder``; CanonbenchError in one line with everything that is wrong."""
+    path = folder / FILE
+    content = read_mapping(path, "title: My method")
+    try:
+        return Submission.model_validate(content)
+    except ValidationError as error:
+        raise CanonbenchError(f"{path}: {'; '.join(_in_words(each) for each in error.errors())}") from error
+
+
+def _in_words(problem: Any) -> str:
+    """Pydantic's finding, for someone who writes the file."""
+    places = ".".join(str(part) for part in problem["loc"])
+    message = "missing" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "string_pattern_mismatch":
+        message = f"must be an address that begins with https://, not {problem['input']!r}"
+    return f"{places}: {message}" if places else message
