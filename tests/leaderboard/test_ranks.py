@@ -1,0 +1,104 @@
+"""Ranks: who shares one, and what tells rows apart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from board_cases import with_examples
+from canonbench.leaderboard.aggregate_examples import read_edit_blocks, taken_blocks
+from canonbench.leaderboard.compare import Side, compare
+from canonbench.leaderboard.ranks import AverageDraws, Contender, average_draws, ranking
+from canonbench.scoring import Interval, percentile_interval
+from canonbench.suite.tasks import TASKS
+
+THRESHOLDS = {name: task.threshold for name, task in TASKS.items()}
+UNKNOWN = Contender(None, None)
+
+
+def by_interval(low: float, high: float) -> Contender:
+    return Contender(Interval(low, high), None)
+
+
+def by_draws(*draws: float, asked: str = "these") -> Contender:
+    return Contender(Interval(-100.0, 100.0), AverageDraws(asked, np.array(draws)))
+
+
+@pytest.mark.parametrize(
+    ("contenders", "ranks"),
+    [
+        ([], ()),
+        ([(4, 6)], (1,)),
+        ([(4, 6), (1, 3)], (1, 2)),
+        ([(4, 6), (3, 4), (1, 2)], (1, 1, 3)),  # touching intervals overlap
+        # The third overlaps the second but not the best of their rank: its own rank begins, and it is the one to beat.
+        ([(6, 8), (4, 7), (2, 5), (1, 3)], (1, 1, 3, 3)),
+        ([(5, 5), (5, 5), (4, 4)], (1, 1, 3)),  # no width at all: equal is equal
+    ],
+)
+def test_rows_share_a_rank_with_the_best_row_that_nothing_tells_them_from(
+    contenders: list[tuple[float, float]], ranks: tuple[int, ...]
+) -> None:
+    assert ranking([by_interval(*each) for each in contenders]).ranks == ranks
+
+
+def test_paired_values_tell_apart_what_intervals_would_not() -> None:
+    """The second is one point worse in every draw, though both vary by hundreds."""
+    best, next_best = by_draws(-90.0, 0.0, 90.0), by_draws(-91.0, -1.0, 89.0)
+    assert ranking([best, next_best]) == ((1, 2), {"paired"})
+    assert ranking([best._replace(draws=None), next_best]) == ((1, 1), {"intervals"})
+
+
+def test_draws_of_other_rows_are_not_paired() -> None:
+    assert ranking([by_draws(1.0, 2.0), by_draws(0.0, 1.0, asked="others")]) == ((1, 1), {"intervals"})
+
+
+def test_a_difference_of_rounding_separates_nothing() -> None:
+    assert ranking([by_draws(0.3, 0.3), by_draws(0.1 + 0.2, 0.1 + 0.2)]) == ((1, 1), {"paired"})
+
+
+def test_who_gives_no_interval_shares_a_rank_and_does_not_hold_the_others_together() -> None:
+    assert ranking([UNKNOWN, UNKNOWN]) == ((1, 1), frozenset())
+    assert ranking([by_interval(5, 6), UNKNOWN, by_interval(1, 2), UNKNOWN]).ranks == (1, 1, 3, 3)
+    assert ranking([UNKNOWN, by_interval(5, 6), by_interval(1, 2)]).ranks == (1, 1, 3)
+
+
+@given(st.lists(st.tuples(st.floats(-50, 50), st.floats(0, 20))))
+def test_ranks_never_fall_down_the_table_and_count_the_rows_above(rows: list[tuple[float, float]]) -> None:
+    ordered = sorted(rows, reverse=True)
+    intervals = [Interval(middle - half, middle + half) for middle, half in ordered]
+    ranks = ranking([Contender(each, None) for each in intervals]).ranks
+    assert len(ranks) == len(rows)
+    for position, rank in enumerate(ranks, start=1):
+        best = ranks.index(rank)
+        assert best + 1 == rank <= position
+        assert intervals[best].low <= intervals[position - 1].high + 1e-9 or best + 1 == position
+
+
+def sides(successes: list[bool], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Side]:
+    import pyarrow.parquet as pq  # noqa: PLC0415  (only here)
+
+    root = tmp_path_factory.mktemp("examples")
+    row = with_examples(root, "some", successes)
+    assert row.examples is not None
+    blocks = read_edit_blocks(pq.read_table(root / row.examples.file), {name: t.loss for name, t in TASKS.items()})
+    return {name: Side(taken_blocks(blocks, name, "evaluation", {0: 1}), [], []) for name in TASKS}
+
+
+def test_draws_of_two_rows_differ_as_the_paired_comparison_of_them_says(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    first = sides([True, False, True, True, False, True, True, False], tmp_path_factory)
+    second = sides([False, False, True, True, False, True, False, True], tmp_path_factory)
+    one, two = average_draws(first, THRESHOLDS), average_draws(second, THRESHOLDS)
+    assert one is not None
+    assert two is not None
+    assert one.asked == two.asked
+    expected = compare(first, second, THRESHOLDS, seed=0).success
+    assert percentile_interval(two.draws - one.draws) == pytest.approx(expected.ci)
+
+
+def test_one_subject_leaves_nothing_to_draw(tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert average_draws(sides([True, False], tmp_path_factory), THRESHOLDS) is None
