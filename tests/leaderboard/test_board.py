@@ -86,7 +86,7 @@ def test_an_unreliable_row_is_shown_last_without_a_rank_and_with_the_reason() ->
     bad = reported("bad", 50.0, flags=[{"name": "unreliable", **FLAG}], provenance={"source": "a", "note": "a note"})
     found = drawn_up(reported("good"), bad)
     assert methods(found) == [("good", 1), ("bad", None)]
-    assert found.tables[0].entries[1].note == "unreliable: the base's loss is broken; a note"
+    assert found.tables[0].entries[1].note == "unreliable: the base's loss is broken. a note."
     assert found.tables[0].ranked_by is None
 
 
@@ -132,7 +132,7 @@ def test_a_mean_ratio_that_noise_could_have_put_in_the_league_is_pointed_out() -
     assert [table.entries[0].note for table in tables] == [
         None,
         None,
-        "mean loss ratio within the noise of the league's bound: verb",
+        "Mean loss ratio within the noise of the league's bound: verb.",
     ]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from canonbench.leaderboard.compare import Side
-from canonbench.leaderboard.entries import Entry, entries, exclusion
+from canonbench.leaderboard.entries import Entry, entries, exclusion, sentences
 from canonbench.leaderboard.ranks import AverageDraws, Contender, Ranking, average_draws, ranking
 from canonbench.leaderboard.row import ComparableGroup
 from canonbench.leaderboard.rows import PlacedRow
@@ -24,7 +24,7 @@ RankedBy = Literal["paired", "intervals", "mixed"]
 Scores = Callable[[Entry], Mapping[str, Side] | None]
 """What the entry's models scored, by task; None where no per-example values are at hand."""
 
-NO_INTERVAL = "gives no interval, so nothing tells it from its neighbours"
+NO_INTERVAL = "Gives no interval, so nothing tells it from its neighbours."
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,7 @@ def _draws(entry: Entry, scores: Scores) -> AverageDraws | None:
 
 
 def _ranked(entry: Entry, rank: int, *, alone: bool) -> Entry:
-    notes = [entry.note, NO_INTERVAL if alone else None]
-    return replace(entry, rank=rank, note="; ".join(note for note in notes if note) or None)
+    return replace(entry, rank=rank, note=sentences([entry.note, NO_INTERVAL if alone else None]))
 
 
 def _ranked_by(result: Ranking) -> RankedBy | None:

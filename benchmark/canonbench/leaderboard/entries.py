@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from canonbench.leaderboard.row import Row
@@ -76,10 +76,15 @@ def entries(placed: PlacedRow) -> list[Entry]:
             interval=_interval(tasks, average),
             ratio=_ratio(placed.row, tasks),
             rank=None,
-            note="; ".join(_notes(placed.row, tasks)) or None,
+            note=sentences(_notes(placed.row, tasks)),
         )
         for league, tasks, average in _results(placed.row)
     ]
+
+
+def sentences(notes: Iterable[str | None]) -> str | None:
+    """The notes in one line, each ended by a full stop; None if there is none."""
+    return " ".join(note if note.endswith(".") else f"{note}." for note in notes if note) or None
 
 
 def _results(row: Row) -> Iterator[tuple[str, Mapping[str, TaskResult], Average]]:
@@ -129,4 +134,4 @@ def _notes(row: Row, tasks: Mapping[str, TaskResult]) -> Iterator[str]:
         of = [name for name, task in tasks.items() if isinstance(task, LeagueTask) and task.membership == verdict]
         if of:
             said = "within the noise of the league's bound" if verdict == "uncertain" else "over the league's bound"
-            yield f"mean loss ratio {said}: {', '.join(of)}"
+            yield f"Mean loss ratio {said}: {', '.join(of)}"
