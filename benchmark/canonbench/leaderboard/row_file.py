@@ -9,10 +9,10 @@ from pathlib import Path
 from canonbench.errors import CanonbenchError
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to exactly ``path`` (through a symbolic link to its target), or leave what was there.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write ``content``, text as UTF-8, to exactly ``path`` (through a link to its target), or leave what was there.
 
-    The text goes to a file beside it first and is moved over the old one, so a reader, a kill or a full disk never
+    It goes to a file beside it first and is moved over the old one, so a reader, a kill or a full disk never
     leaves half a file. CanonbenchError naming the path if it cannot be written or is no regular file.
     """
     target = path.resolve()
@@ -20,8 +20,8 @@ def write_atomically(path: Path, text: str) -> None:
         raise CanonbenchError(f"cannot write {path}: it is not a regular file")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with part.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         part.replace(target)

@@ -1,0 +1,122 @@
+"""The board's pages on disk: written from the rows, and checked against them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from canonbench.errors import CanonbenchError
+from canonbench.leaderboard.board import Board, board
+from canonbench.leaderboard.pages.markdown import board_page, head
+from canonbench.leaderboard.row_file import write_atomically
+from canonbench.leaderboard.rows import read_rows
+from canonbench.runs.board_scores import scores_in
+
+BEGIN, END = "<!-- leaderboard: begin -->", "<!-- leaderboard: end -->"
+"""Between these lines of the repository's README.md stands the head of the board."""
+PLOTS = "plots"
+
+
+class Places(NamedTuple):
+    """Where the board's files are."""
+
+    rows: Path
+    """The folder of rows; in a checkout leaderboard/rows."""
+    out: Path
+    """The folder of pages; in a checkout leaderboard."""
+
+    @property
+    def root(self) -> Path:
+        """Of the checkout: what rows call their files from."""
+        return Path(os.path.relpath(self.rows.resolve().parents[1]))
+
+    @property
+    def readme(self) -> Path | None:
+        """The repository's own, if it has a place for the head and the pages stand where its links lead."""
+        path = self.root / "README.md"
+        if self.out.resolve() != self.rows.resolve().parent or not path.is_file() or BEGIN not in _read(path):
+            return None
+        return path
+
+
+def read_board(places: Places) -> Board:
+    """The board of the rows.
+
+    Raises:
+        CanonbenchError: a row, or a file that a row was computed from, cannot be read.
+    """
+    return board(read_rows(places.rows), scores_in(places.root))
+
+
+def build(places: Places) -> list[Path]:
+    """Write every page, and nothing where a page stands already as it should; the files that changed.
+
+    The same rows give the same bytes. Plots that the board no longer has are removed.
+
+    Raises:
+        CanonbenchError: as ``read_board``; or a page cannot be written.
+    """
+    wanted = _wanted(places)
+    changed = [path for path, text in wanted.items() if not path.is_file() or _read(path) != text]
+    for path in changed:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, wanted[path])
+    stale = _stale(places, wanted)
+    for path in stale:
+        path.unlink()
+    return [*changed, *stale]
+
+
+def check(places: Places) -> list[str]:
+    """Where the pages disagree with the rows, in one line each.
+
+    Raises:
+        CanonbenchError: as ``read_board``.
+    """
+    wanted = _wanted(places)
+    found = []
+    for path, text in wanted.items():
+        if not path.is_file():
+            found.append(f"{path}: missing")
+        elif (there := _read(path)) != text:
+            found.append(f"{path}: differs from the rows at line {_first_difference(there, text)}")
+    return found + [f"{path}: nothing in the rows asks for it" for path in _stale(places, wanted)]
+
+
+def _wanted(places: Places) -> dict[Path, str]:
+    """Every page and its text."""
+    drawn = read_board(places)
+    wanted = {places.out / "README.md": board_page(drawn)}
+    if places.readme is not None:
+        wanted[places.readme] = _between_markers(_read(places.readme), head(drawn), places.readme)
+    return wanted
+
+
+def _between_markers(text: str, content: str, path: Path) -> str:
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end or BEGIN in after or END in before:
+        raise CanonbenchError(f"{path}: {BEGIN} needs one {END} after it")
+    return f"{before}{begin}\n\n{content}\n{end}{after}"
+
+
+def _stale(places: Places, wanted: Mapping[Path, str]) -> list[Path]:
+    return [path for path in sorted((places.out / PLOTS).glob("*.svg")) if path not in wanted]
+
+
+def _first_difference(there: str, text: str) -> int:
+    pairs = zip(there.splitlines(), text.splitlines(), strict=False)
+    same = min(len(there.splitlines()), len(text.splitlines()))
+    return next((number for number, (one, other) in enumerate(pairs, start=1) if one != other), same + 1)
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:  # a page with other line endings is another page
+            return file.read()
+    except OSError as error:
+        raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise CanonbenchError(f"{path}: not UTF-8 text") from error
