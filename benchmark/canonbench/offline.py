@@ -32,19 +32,21 @@ def is_offline() -> bool:
     return _forbidden_by() is not None
 
 
-def require_network(what: str, say: Callable[[str], None] = to_stderr, *, instead: str = "") -> None:
+def require_network(
+    what: str, say: Callable[[str], None] = to_stderr, *, instead: str = "", doing: str = "fetching"
+) -> None:
     """Announce that ``what`` (a thing and where it comes from) is about to be fetched; called before every such use.
 
-    ``instead`` is what a person without a network can do. Raises CanonbenchError where ``CANONBENCH_OFFLINE``
-    or ``HF_HUB_OFFLINE`` is 1, true, yes or on.
+    ``instead`` is what a person without a network can do; ``doing`` is for what is not fetching. Raises CanonbenchError
+    where ``CANONBENCH_OFFLINE`` or ``HF_HUB_OFFLINE`` is 1, true, yes or on.
     """
     switch = _forbidden_by()
     if switch:
         remedy = f"unset it, or {instead}" if instead else "unset it to allow this"
         raise CanonbenchError(
-            f"fetching {what} needs the network, but {switch}={os.environ[switch]} forbids it; {remedy}"
+            f"{doing} {what} needs the network, but {switch}={os.environ[switch]} forbids it; {remedy}"
         )
-    say(f"network: fetching {what}")
+    say(f"network: {doing} {what}")
 
 
 def _forbidden_by() -> str | None:

@@ -19,6 +19,8 @@ from canonbench.cli.evaluate import evaluate
 from canonbench.cli.export import export
 from canonbench.cli.methods import methods
 from canonbench.cli.options import Verbs, came_from
+from canonbench.cli.pull import pull
+from canonbench.cli.push import push
 from canonbench.cli.tasks import tasks
 from canonbench.errors import CanonbenchError
 
@@ -49,7 +51,7 @@ def cli(session: Session, debug: bool) -> None:
     session.debug = debug
 
 
-for verb in (evaluate, edit, methods, compare, export, tasks, data):
+for verb in (evaluate, edit, methods, compare, export, tasks, data, push, pull):
     cli.add_command(verb)
 
 
