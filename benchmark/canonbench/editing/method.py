@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -42,6 +43,12 @@ class Method:
     """The dataclass of its hyperparameters; None if it takes a mapping."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Hyperparameters that come with it (from a submission), below those that the user gives."""
+
+    @property
+    def code_digest(self) -> str | None:
+        """SHA-256 of the file that its function stands in; None of an object that only behaves like one."""
+        source = inspect.getsourcefile(inspect.unwrap(self.edit)) if inspect.isroutine(self.edit) else None
+        return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None
 
 
 def find_method(reference: str | Path | Callable[..., Any]) -> Method:

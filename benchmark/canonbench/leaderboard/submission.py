@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, Field, JsonValue, ValidationError, ValidationInfo, model_validator
 
 from canonbench.errors import CanonbenchError, unknown_name
 from canonbench.leaderboard.row_results import Part
@@ -19,9 +19,14 @@ TODO = "TODO"
 """How a text begins that nobody has written yet."""
 
 
-def _written(text: str) -> str:
-    if not text.strip() or text.lstrip().startswith(TODO):
-        raise ValueError("still to be filled in")
+UNWRITTEN = "still to be filled in"
+DRAFTS = "drafts"
+
+
+def _written(text: str, info: ValidationInfo) -> str:
+    is_draft = not text.strip() or text.lstrip().startswith(TODO)
+    if is_draft and not (info.context or {}).get(DRAFTS):
+        raise ValueError(UNWRITTEN)
     return text
 
 
@@ -90,20 +95,43 @@ class Submission(_Described):
     """Base models that it has rows of."""
 
 
-def read_submission(folder: Path) -> Submission:
-    """The description of the submission in ``folder``; CanonbenchError in one line with everything that is wrong."""
+def read_submission(folder: Path, *, drafts: bool = False) -> Submission:
+    """The description of the submission in ``folder``.
+
+    Args:
+        folder: the submission's.
+        drafts: also take one in which a person has still to write something.
+
+    Raises:
+        CanonbenchError: in one line, with everything that is wrong.
+    """
     path = folder / FILE
     content = read_mapping(path, "title: My method")
     try:
-        return Submission.model_validate(content)
+        return Submission.model_validate(content, context={DRAFTS: drafts})
     except ValidationError as error:
         raise CanonbenchError(f"{path}: {'; '.join(_in_words(each) for each in error.errors())}") from error
 
 
+def unwritten(folder: Path) -> list[str]:
+    """The keys that a person has still to write; none where the file cannot be read at all."""
+    try:
+        Submission.model_validate(read_mapping(folder / FILE, "title: My method"))
+    except ValidationError as error:
+        return [_place(each) for each in error.errors() if UNWRITTEN in each["msg"]]
+    except CanonbenchError:
+        pass
+    return []
+
+
 def _in_words(problem: Any) -> str:
     """Pydantic's finding, for someone who writes the file."""
-    places = ".".join(str(part) for part in problem["loc"])
+    places = _place(problem)
     message = "missing" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "string_pattern_mismatch":
         message = f"must be an address that begins with https://, not {problem['input']!r}"
     return f"{places}: {message}" if places else message
+
+
+def _place(problem: Any) -> str:
+    return ".".join(str(part) for part in problem["loc"])

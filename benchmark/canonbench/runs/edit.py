@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -210,7 +208,6 @@ def _identity(
     batch_tokens: int | None,
 ) -> dict[str, Any]:
     """All that the row's numbers depend on: first what a person would name, then by content."""
-    source = inspect.getsourcefile(inspect.unwrap(method.edit)) if inspect.isroutine(method.edit) else None
     return run_identity(
         asked,
         seen,
@@ -224,7 +221,7 @@ def _identity(
         },
         hashed={
             "chosen": taken.digest if taken else None,
-            "code": hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None,
+            "code": method.code_digest,
             "base_fingerprint": seen.fingerprint.key,
         },
     )

@@ -1,0 +1,75 @@
+"""Check one folder under ``submissions/``: its description, its files, and that its code can be run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from canonbench.editing.method import find_method
+from canonbench.editing.settings import parse_settings
+from canonbench.errors import CanonbenchError
+from canonbench.leaderboard.compact import LIMIT
+from canonbench.leaderboard.submission import FILE, NAME, TODO, Submission, read_submission, unwritten
+from canonbench.runs.board_findings import Findings
+from canonbench.runs.check_text import private_things
+
+README = "README.md"
+CODE = "method.py"
+TEXTS = (".yaml", ".md", ".py", ".txt", ".bib")
+"""What a submission is made of, besides its examples; weights and notebooks live elsewhere."""
+EXAMPLES = "examples-*.parquet"
+TEXT_LIMIT = 2**18
+"""Bytes of one text file."""
+
+
+def check_folder(folder: Path, place: str, findings: Findings) -> Submission | None:
+    """The submission in ``folder``, called ``place`` in findings; None if its description cannot be used."""
+    if not NAME.fullmatch(folder.name):
+        findings.error(place, "a submission's name is made of lower-case letters, digits and single hyphens")
+    _check_files(folder, place, findings)
+    for key in unwritten(folder):
+        findings.todo(f"{place}/{FILE}", f"{key}: still to be filled in")
+    readme = folder / README
+    if not readme.is_file():
+        findings.error(f"{place}/{README}", "missing: say what the method does and how its rows were made")
+    elif TODO in readme.read_text(encoding="utf-8", errors="replace"):
+        findings.todo(f"{place}/{README}", f"still has a {TODO}")
+    with findings.at(f"{place}/{FILE}"):
+        submission = read_submission(folder, drafts=True)
+        if submission.method is None and (folder / CODE).is_file():
+            findings.error(f"{place}/{FILE}", f"method: missing, though there is a {CODE}; give 'method: {CODE}:edit'")
+        return submission
+    return None
+
+
+def check_code(folder: Path, place: str, submission: Submission, findings: Findings) -> None:
+    """The method can be imported, and takes the hyperparameters that come with it. This runs the submission's code."""
+    if submission.method is None:
+        return
+    with findings.at(f"{place}/{FILE}"):
+        try:
+            method = find_method(folder)
+            parse_settings(method.settings, method.defaults)
+        except CanonbenchError as error:
+            raise CanonbenchError(f"method {submission.method}: {error}") from error
+
+
+def _check_files(folder: Path, place: str, findings: Findings) -> None:
+    for path in sorted(folder.rglob("*")):
+        where = f"{place}/{path.relative_to(folder).as_posix()}"
+        if path.is_symlink():
+            findings.error(where, "is a link; put the file itself here")
+        elif path.is_dir() or "__pycache__" in path.parts:
+            continue
+        elif path.match(EXAMPLES):
+            if path.stat().st_size > LIMIT:
+                findings.error(
+                    where, f"larger than {LIMIT >> 20} MiB; put it on the hub and name its address in the row"
+                )
+        elif path.suffix not in TEXTS:
+            findings.error(where, f"only {', '.join(TEXTS)} and {EXAMPLES} belong here")
+        elif path.stat().st_size > TEXT_LIMIT:
+            findings.error(where, f"larger than {TEXT_LIMIT >> 10} KiB")
+        else:
+            with findings.at(where):
+                for line, what in private_things(path):
+                    findings.error(f"{where}:{line}", what)

@@ -1,0 +1,117 @@
+"""Check one row of the board: complete, and its numbers follow from its per-example values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from canonbench.editing.method import find_method
+from canonbench.editing.settings import parse_settings
+from canonbench.errors import CanonbenchError
+from canonbench.leaderboard.compact import file_digest, read_examples
+from canonbench.leaderboard.recompute import differences
+from canonbench.leaderboard.row import Row
+from canonbench.leaderboard.rows import PlacedRow
+from canonbench.leaderboard.submission import Submission
+from canonbench.runs.board_findings import Findings
+from canonbench.runs.check_examples import implausible, results_of, suite_of
+from canonbench.runs.check_text import absolute_places
+from canonbench.runs.checkout import Checkout
+from canonbench.suite.tasks import TASKS
+
+HUB = "hf://"
+
+
+def check_row(
+    placed: PlacedRow, checkout: Checkout, submissions: Mapping[str, Submission | None], findings: Findings
+) -> None:
+    """Everything about a row that can be told from it, its submission and its examples.
+
+    Args:
+        placed: the row, and its file and line.
+        checkout: where its examples are.
+        submissions: every folder under ``submissions/``; None where its description is unusable.
+        findings: added to.
+    """
+    row, place = placed.row, f"leaderboard/rows/{placed.place}"
+    for message in _own_problems(row, placed.place.partition(":")[0], submissions):
+        findings.error(place, message)
+    if row.state in ("submitted", "reproduced"):
+        with findings.at(place):
+            _check_settings(row, checkout, submissions)
+        _check_examples(row, place, checkout, findings)
+
+
+def _own_problems(row: Row, file: str, submissions: Mapping[str, Submission | None]) -> Iterator[str]:
+    if row.state == "measured":
+        yield "a measured row has no examples here; 'canonbench submit' makes it a submitted one"
+    if row.submission is not None and row.submission not in submissions:
+        yield f"there is no folder submissions/{row.submission}"
+    for found in absolute_places(row.to_line()):
+        yield f"names a place on one machine, {found}"
+    if row.state in ("submitted", "reproduced"):
+        if file != f"{row.submission}.jsonl":
+            yield f"rows of submission {row.submission!r} belong in {row.submission}.jsonl"
+        if not any(flag.name == "partial" for flag in row.flags):
+            yield from _parts_missing(row)
+
+
+def _parts_missing(row: Row) -> Iterator[str]:
+    if row.limit is not None:
+        yield f"partial: only the first {row.limit} rows of every file were scored (--limit)"
+    if missing := [name for name in TASKS if name not in results_of(row)]:
+        yield f"partial: the standard tasks {', '.join(missing)} are missing"
+    if row.base is None or row.general is None:
+        yield "partial: without a base and general text it is in no league"
+
+
+def _check_settings(row: Row, checkout: Checkout, submissions: Mapping[str, Submission | None]) -> None:
+    """The row's hyperparameters are ones that its method takes; CanonbenchError if not."""
+    submission = submissions.get(str(row.submission))
+    if row.leagues is None or submission is None:
+        return
+    if submission.method is None:
+        raise CanonbenchError(f"submissions/{row.submission} has no method, so this edit run cannot be repeated")
+    try:
+        method = find_method(checkout.submission(str(row.submission)))
+    except CanonbenchError:
+        return  # a finding of the folder's
+    parse_settings(method.settings, row.hyperparameters or {})
+
+
+def _check_examples(row: Row, place: str, checkout: Checkout, findings: Findings) -> None:
+    assert row.examples is not None, "submitted and reproduced rows name their examples"
+    if row.examples.file.startswith(HUB):
+        findings.note(place, f"its examples are on the hub and were not looked at: {row.examples.file}")
+        return
+    with findings.at(place):
+        path = examples_path(row, checkout)
+        table = read_examples(path)
+        unlike = differences(row, table)
+        if unlike:
+            more = f" (and {len(unlike) - 1} more)" if len(unlike) > 1 else ""
+            findings.error(place, f"{unlike[0]}{more}")
+        suite, lack = suite_of(row)
+        if lack is not None:
+            findings.note(place, lack)
+        for message in implausible(row, table, suite):
+            findings.error(place, message)
+
+
+def examples_path(row: Row, checkout: Checkout) -> Path:
+    """The row's examples in the checkout, whose bytes are those that the row names.
+
+    Raises:
+        CanonbenchError: they are missing or of another content, or not in the row's submission.
+    """
+    assert row.examples is not None, "submitted and reproduced rows name their examples"
+    file, digest = row.examples.file, row.examples.sha256
+    expected = f"submissions/{row.submission}/examples-{digest[:12]}.parquet"
+    if file != expected:
+        raise CanonbenchError(f"examples.file: must be {expected}, not {file}")
+    path = checkout.root / file
+    if not path.is_file():
+        raise CanonbenchError(f"{file} is missing")
+    if (found := file_digest(path)) != digest:
+        raise CanonbenchError(f"{file} has the SHA-256 {found[:12]}..., the row names {digest[:12]}...")
+    return path

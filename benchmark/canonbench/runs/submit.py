@@ -1,0 +1,213 @@
+"""Put a finished run on the board: its row, its examples and its method's folder, validated before anything is written.
+
+Everything is made in a copy of the submission first. Only when the copy has no error are its files moved into the
+checkout, the row last.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from canonbench.editing.method import find_method
+from canonbench.errors import CanonbenchError, UsageError
+from canonbench.leaderboard.row import Row
+from canonbench.leaderboard.rows import read_rows_file, write_rows_file
+from canonbench.leaderboard.submission import FILE, read_submission
+from canonbench.runs.board_findings import BoardFinding
+from canonbench.runs.check_folder import EXAMPLES
+from canonbench.runs.checkout import Checkout, find_checkout
+from canonbench.runs.finished import Finished, read_finished
+from canonbench.runs.submission_draft import add_code, write_draft
+from canonbench.runs.submitted_row import RunRecord, read_record, submitted_row
+from canonbench.runs.validate import check_board, claim
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """What was done to the checkout."""
+
+    name: str
+    row: Row
+    written: tuple[str, ...]
+    """Files made or changed, from the root of the checkout."""
+    deleted: tuple[str, ...]
+    kept: tuple[str, ...]
+    """When a submission is withdrawn: files of its folder that stay, because they are not as they were made."""
+    findings: tuple[BoardFinding, ...]
+    """What a person must still write, and what could not be checked."""
+
+
+def submit(
+    run: str | Path,
+    name: str,
+    *,
+    root: str | Path | None = None,
+    replace: bool = False,
+    code: str | None = None,
+    model_name: str | None = None,
+) -> Submitted:
+    """Put a finished run on the board of a checkout, under a submission's name.
+
+    Args:
+        run: a run folder, or a row's file with examples.parquet beside it.
+        name: of the submission: an existing one, whose code must be what the run used, or a new one, which gets the
+            run's code and a description to be completed.
+        root: the checkout, or a folder in it; None for the working folder's.
+        replace: put the row in the place of one that the submission has of the same base in the same group.
+        code: where the method's code is, if not where the run found it.
+        model_name: what to call the base, where the run's name for it means nothing elsewhere.
+
+    Raises:
+        UsageError: no such run, no checkout, no fit name, or there is such a row and ``replace`` was not asked for.
+        CanonbenchError: the run is damaged or partial, or what would be submitted is not valid; nothing was written.
+    """
+    checkout, finished, record = find_checkout(root), read_finished(run), read_record(run)
+    with _staged(checkout, name) as staged:
+        row = _stage(staged, name, finished, record, replace=replace, code=code, model_name=model_name)
+        found = check_board(staged, name)
+        if errors := [str(each) for each in found if each.level == "error"]:
+            raise CanonbenchError(f"{run} cannot be submitted: {'; '.join(errors)}")
+        _require_code(staged.submission(name), record)
+        written, deleted = _publish(staged, checkout, name)
+    return Submitted(name, row, written, deleted, (), tuple(found))
+
+
+def withdraw(
+    run: str | Path,
+    name: str,
+    *,
+    root: str | Path | None = None,
+    code: str | None = None,
+    model_name: str | None = None,
+) -> Submitted:
+    """Undo ``submit`` with the same arguments: take out the row, its examples, and what nobody has changed since.
+
+    Raises:
+        UsageError: no such run or checkout, or it is not on the board under that name.
+        CanonbenchError: the run is damaged.
+    """
+    checkout, finished, record = find_checkout(root), read_finished(run), read_record(run)
+    folder, rows_file = checkout.submission(name), checkout.rows_file(name)
+    with tempfile.TemporaryDirectory(prefix="canonbench-") as temporary:
+        fresh = _empty(Path(temporary), name)
+        row = _stage(fresh, name, finished, record, replace=False, code=code, model_name=model_name)
+        standing = [each.row for each in read_rows_file(rows_file)] if rows_file.is_file() else []
+        if row not in standing:
+            raise UsageError(f"{run} is not on the board as a row of {name!r}")
+        left = [each for each in standing if each != row]
+        unchanged = [] if left else [path.name for path in _files(fresh.submission(name))]
+        keep = {each.examples.file for each in left if each.examples}
+        assert row.examples is not None, "a submitted row names its examples"
+        gone = [folder / each for each in unchanged if _same(folder / each, fresh.submission(name) / each)]
+        gone += [checkout.root / row.examples.file] if row.examples.file not in keep else []
+    if left:
+        write_rows_file(rows_file, left)
+    else:
+        gone.append(rows_file)
+    for path in dict.fromkeys(gone):
+        path.unlink(missing_ok=True)
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    kept = tuple(checkout.place(path) for path in _files(folder)) if not left else ()
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+    written = (checkout.place(rows_file),) if left else ()
+    return Submitted(name, row, written, tuple(checkout.place(path) for path in dict.fromkeys(gone)), kept, ())
+
+
+def _stage(
+    staged: Checkout,
+    name: str,
+    run: Finished,
+    record: RunRecord,
+    *,
+    replace: bool,
+    code: str | None,
+    model_name: str | None,
+) -> Row:
+    """Make the submission as it will be, and the row."""
+    folder, rows_file = staged.submission(name), staged.rows_file(name)
+    if not (folder / FILE).is_file():
+        method = add_code(folder, record, run.row, Path(run.path), code)
+    row = submitted_row(run, folder, name, model_name)
+    if not (folder / FILE).is_file():
+        write_draft(folder, row, method)
+    standing = [each.row for each in read_rows_file(rows_file)] if rows_file.is_file() else []
+    same = [each for each in standing if claim(each) == claim(row) and each.state != "reported"]
+    if same and not replace:
+        raise UsageError(
+            f"submission {name!r} has a row on {row.model.name!r} in this group already ({same[0].row_id}); "
+            "--replace puts this one in its place"
+        )
+    rows = [each for each in standing if each not in same] + [row]
+    write_rows_file(rows_file, rows)
+    named = {Path(each.examples.file).name for each in rows if each.examples}
+    for path in folder.glob(EXAMPLES):
+        if path.name not in named:
+            path.unlink()
+    return row
+
+
+def _require_code(folder: Path, record: RunRecord) -> None:
+    """The submission's method is the one that ran."""
+    submission = read_submission(folder, drafts=True)
+    if submission.method is None or record.code is None:
+        return
+    if find_method(folder).code_digest != record.code:
+        raise CanonbenchError(
+            f"submissions/{folder.name} has other code ({submission.method}) than this run used; "
+            f"run 'canonbench edit --method submissions/{folder.name}' and submit that, or give another --name"
+        )
+
+
+@contextmanager
+def _staged(checkout: Checkout, name: str) -> Iterator[Checkout]:
+    """A copy of the submission and its rows, in a temporary folder."""
+    with tempfile.TemporaryDirectory(prefix="canonbench-") as temporary:
+        staged = _empty(Path(temporary), name)
+        if (folder := checkout.submission(name)).is_dir():
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(folder, staged.submission(name), symlinks=True, ignore=ignore, dirs_exist_ok=True)
+        if (rows := checkout.rows_file(name)).is_file():
+            shutil.copyfile(rows, staged.rows_file(name))
+        yield staged
+
+
+def _empty(root: Path, name: str) -> Checkout:
+    staged = Checkout(root)
+    staged.submission(name).mkdir(parents=True)
+    staged.rows.mkdir(parents=True)
+    return staged
+
+
+def _publish(staged: Checkout, checkout: Checkout, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Move what is new into the checkout, the rows last; the places written and deleted."""
+    folder = checkout.submission(name)
+    new = {path.relative_to(staged.root) for path in _files(staged.submission(name))}
+    old = {path.relative_to(checkout.root) for path in _files(folder)}
+    changed = [path for path in sorted(new) if not _same(checkout.root / path, staged.root / path)]
+    rows = checkout.rows_file(name).relative_to(checkout.root)
+    try:
+        for path in [*changed, rows]:
+            target = checkout.root / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            part = target.with_name(f".{target.name}.part")
+            shutil.copyfile(staged.root / path, part)
+            part.replace(target)
+        for path in old - new:
+            (checkout.root / path).unlink()
+    except OSError as error:
+        raise CanonbenchError(f"cannot write {error.filename}: {error.strerror}") from error
+    return tuple(path.as_posix() for path in [*changed, rows]), tuple(path.as_posix() for path in sorted(old - new))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()

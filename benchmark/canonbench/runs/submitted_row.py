@@ -1,0 +1,80 @@
+"""From a finished run to the row and the examples that go on the board."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+import yaml
+
+from canonbench.errors import CanonbenchError
+from canonbench.leaderboard.compact import LIMIT, compact, file_digest, write_examples
+from canonbench.leaderboard.row import ExamplesReference, ModelReference, Row
+from canonbench.runs.finished import Finished, row_path_of
+from canonbench.runs.folder import IDENTITY, RunFolder
+
+
+class RunRecord(NamedTuple):
+    """What ``run.yaml`` says of the method."""
+
+    method: str | None
+    """As the user gave it; None if a function was handed over, or none was run."""
+    code: str | None
+    """SHA-256 of the file that its function stood in."""
+
+
+def read_record(run: str | Path) -> RunRecord:
+    """The record beside the run's row; an empty one where there is only a row.
+
+    Raises:
+        CanonbenchError: it is damaged.
+    """
+    path = RunFolder(row_path_of(run).parent).record_path
+    if not path.is_file():
+        return RunRecord(None, None)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return RunRecord(content.get("passed", {}).get("method"), content[IDENTITY].get("code"))
+    except (yaml.YAMLError, OSError, KeyError, AttributeError, TypeError) as error:
+        raise CanonbenchError(f"{path} is damaged") from error
+
+
+def submitted_row(run: Finished, folder: Path, name: str, model_name: str | None) -> Row:
+    """Write the run's examples into ``folder``, in compact form, and make the row that names them.
+
+    Args:
+        run: as measured.
+        folder: of the submission ``name``.
+        name: the submission's.
+        model_name: what to call the base instead of what the run calls it.
+
+    Raises:
+        CanonbenchError: the row is not of a run that was measured here, or its examples are too large.
+    """
+    row = run.row
+    if row.state != "measured":
+        raise CanonbenchError(f"{run.path}: its row is {row.state}; only a row that was measured can be submitted")
+    path = write_examples(compact(run.examples, row), folder)
+    if (size := path.stat().st_size) > LIMIT:
+        raise CanonbenchError(
+            f"{run.path}: its examples take {size / 2**20:.1f} MiB, the limit is {LIMIT >> 20}; use fewer --seeds"
+        )
+    examples = ExamplesReference(file=f"submissions/{name}/{path.name}", sha256=file_digest(path))
+    content: dict[str, Any] = row.model_dump(by_alias=True)
+    base = None if row.base is None else _public(row.base, model_name)
+    is_base = row.leagues is not None or row.base is None
+    content |= {
+        "state": "submitted",
+        "submission": name,
+        "examples": examples,
+        "base": base,
+        "model": _public(row.model, model_name if is_base else None),
+    }
+    return Row.model_validate(content)
+
+
+def _public(model: ModelReference, name: str | None) -> ModelReference:
+    """The model under a name that means something elsewhere: not by its place on this machine."""
+    if name is None and model.source in ("folder", "peft", "edit", "gguf"):
+        name = PurePath(model.name).name
+    return model if name is None else model.model_copy(update={"name": name})

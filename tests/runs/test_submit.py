@@ -1,0 +1,165 @@
+"""``submit``: what stands in the checkout afterwards, what is refused with nothing written, and how it is undone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from run_cases import edited_copy
+from submission_cases import DESCRIBED, STEP, copy_of, describe, empty_board, run_step, submitted
+
+from canonbench.errors import CanonbenchError, UsageError
+from canonbench.leaderboard.compact import file_digest
+from canonbench.leaderboard.row import Row
+from canonbench.leaderboard.rows import read_rows
+from canonbench.leaderboard.submission import read_submission
+from canonbench.runs.evaluate import evaluate
+from canonbench.runs.submit import submit, withdraw
+from canonbench.runs.validate import validate
+
+
+def files(root: Path) -> dict[str, bytes]:
+    found = (path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in found}
+
+
+def test_a_submitted_run_is_a_row_its_examples_its_code_and_a_description_to_complete(
+    step_world: Path, tmp_path: Path
+) -> None:
+    root = empty_board(tmp_path)
+    done = submit(step_world / "val", "step", root=root, code=str(step_world / "step.py"))
+    ((place, row),) = read_rows(root / "leaderboard/rows")
+    measured = Row.read(step_world / "val/row.json")
+    assert (place, row, row.state, row.submission) == ("step.jsonl:1", done.row, "submitted", "step")
+    assert (row.leagues, row.general) == (measured.leagues, measured.general)
+    assert row.examples is not None
+    assert row.examples.sha256 == file_digest(root / row.examples.file)
+    assert (root / "submissions/step/method.py").read_text(encoding="utf-8") == STEP
+    assert set(files(root)) == set(done.written)
+    todo = [each.message.partition(":")[0] for each in done.findings if each.level == "todo"]
+    assert todo == ["summary", "authors.0", "contact", "tuning.how", "still has a TODO"]
+
+
+def test_no_place_on_this_machine_is_published(step_world: Path, step_board: Path) -> None:
+    (placed,) = read_rows(step_board / "leaderboard/rows")
+    assert (placed.row.model.name, placed.row.base and placed.row.base.name) == ("base", "base")
+    for name, content in files(step_board).items():
+        assert str(step_world).encode() not in content, name
+
+
+def test_the_base_may_be_called_by_a_name_that_others_know(step_world: Path, tmp_path: Path) -> None:
+    row = submitted(step_world, empty_board(tmp_path), model_name="someone/tiny@main").row
+    assert (row.model.name, row.base and row.base.name) == ("someone/tiny@main", "someone/tiny@main")
+
+
+def test_a_second_run_of_another_group_joins_and_one_of_the_same_needs_replace(
+    step_world: Path, step_board: Path, tmp_path: Path
+) -> None:
+    root = copy_of(step_board, tmp_path / "board")
+    submit(step_world / "test", "step", root=root)
+    assert [each.row.split for each in read_rows(root / "leaderboard/rows")] == ["val", "test"]
+    before = files(root)
+    with pytest.raises(UsageError, match=r"has a row on 'base' in this group already .*--replace"):
+        submit(step_world / "val", "step", root=root)
+    assert files(root) == before
+    other = run_step(step_world, "other-val", method=root / "submissions/step", settings={"by": 3e-5})
+    done = submit(other, "step", root=root, replace=True)
+    assert len(done.deleted) == 1
+    assert done.deleted[0].startswith("submissions/step/examples-")
+    assert [each.row.split for each in read_rows(root / "leaderboard/rows")] == ["test", "val"]
+    assert [each for each in validate(root) if each.level != "note"] == []
+
+
+def test_undo_leaves_the_checkout_as_it_was(step_world: Path, step_board: Path, tmp_path: Path) -> None:
+    root = empty_board(tmp_path / "new")
+    how = {"root": root, "code": str(step_world / "step.py")}
+    submit(step_world / "val", "step", **how)
+    withdraw(step_world / "val", "step", **how)
+    assert files(root) == {}
+    assert list((root / "submissions").iterdir()) == []
+    root = copy_of(step_board, tmp_path / "board")
+    before = files(root)
+    submit(step_world / "test", "step", root=root)
+    withdraw(step_world / "test", "step", root=root, code=str(step_world / "step.py"))
+    assert files(root) == before
+
+
+def test_undo_keeps_what_a_person_wrote_and_says_so(step_world: Path, step_board: Path, tmp_path: Path) -> None:
+    root = copy_of(step_board, tmp_path / "board")
+    done = withdraw(step_world / "val", "step", root=root, code=str(step_world / "step.py"))
+    assert done.kept == ("submissions/step/README.md", "submissions/step/submission.yaml")
+    assert set(files(root)) == set(done.kept)
+    with pytest.raises(UsageError, match="is not on the board as a row of 'step'"):
+        withdraw(step_world / "val", "step", root=root, code=str(step_world / "step.py"))
+
+
+def test_other_code_than_the_run_used_is_refused(step_world: Path, step_board: Path, tmp_path: Path) -> None:
+    root = copy_of(step_board, tmp_path / "board")
+    code = root / "submissions/step/method.py"
+    code.write_text(STEP.replace("range(2)", "range(3)"), encoding="utf-8")
+    with pytest.raises(CanonbenchError, match=r"submissions/step has other code \(method.py:edit\) than this run used"):
+        submit(step_world / "test", "step", root=root)
+    with pytest.raises(CanonbenchError, match=r"the method's code, gone\.py, is not found; say with --code"):
+        submit(step_world / "val", "new", root=root, code="gone.py")
+
+
+def test_a_partial_or_damaged_run_is_refused_and_nothing_is_written(step_world: Path, tmp_path: Path) -> None:
+    root = empty_board(tmp_path / "board")
+    how = {"root": root, "code": str(step_world / "step.py")}
+    some = run_step(step_world, "some", tasks="country,verb")
+    with pytest.raises(CanonbenchError, match="partial: the standard tasks company, stereoset, gender, temporal are"):
+        submit(some, "step", **how)
+    limited = run_step(step_world, "limited", limit=2)
+    with pytest.raises(CanonbenchError, match=r"partial: only the first 2 rows of every file were scored"):
+        submit(limited, "step", **how)
+    changed = tmp_path / "changed"
+    shutil.copytree(step_world / "val", changed)
+    row = json.loads((changed / "row.json").read_text())
+    row["leagues"]["1e-3"]["tasks"]["verb"]["ratio"] += 1e-9
+    (changed / "row.json").write_text(json.dumps(row))
+    with pytest.raises(CanonbenchError, match=r"leagues.1e-3.tasks.verb.ratio: .* in the row, .* from its examples"):
+        submit(changed, "step", **how)
+    with pytest.raises(UsageError, match="'My Step' cannot be a submission's name"):
+        submit(step_world / "val", "My Step", **how)
+    with pytest.raises(UsageError, match="is not in a checkout of the leaderboard"):
+        submit(step_world / "val", "step", root=tmp_path / "elsewhere")
+    assert files(root) == {}
+
+
+def test_a_built_in_method_needs_no_code_of_its_own(step_world: Path, tmp_path: Path) -> None:
+    root = empty_board(tmp_path)
+    run = run_step(step_world, "bitfit", method="bitfit", settings={"epochs": 1, "lr": 1e-5, "norms": True})
+    submit(run, "bitfit", root=root)
+    describe(root, "bitfit")
+    described = read_submission(root / "submissions/bitfit")
+    assert (described.method, described.hyperparameters["epochs"]) == ("bitfit", 1)
+    assert [each for each in validate(root) if each.level != "note"] == []
+
+
+def test_a_folder_written_beforehand_is_taken_as_it_is(step_world: Path, tmp_path: Path) -> None:
+    root = empty_board(tmp_path)
+    folder = root / "submissions/mine"
+    folder.mkdir()
+    (folder / "method.py").write_text(STEP, encoding="utf-8")
+    content = {"schema": 1, "title": "Mine", "method": "method.py:edit", "hyperparameters": {"by": 2e-5}}
+    content |= DESCRIBED | {"tuning": {"how": "by hand"}, "models": ["base"]}
+    (folder / "submission.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    (folder / "README.md").write_text("# Mine\n", encoding="utf-8")
+    run = run_step(step_world, "mine", method=folder)
+    done = submit(run, "mine", root=root)
+    assert done.row.hyperparameters == {"by": 2e-5}
+    assert [each.rpartition("/")[2][:8] for each in done.written] == ["examples", "mine.jso"]
+    assert [each for each in done.findings if each.level == "todo"] == []
+
+
+def test_an_edited_checkpoint_is_submitted_without_a_method(step_world: Path, tmp_path: Path) -> None:
+
+    root = empty_board(tmp_path / "board")
+    edited = edited_copy(step_world / "base", tmp_path / "edited", by=1.0001)
+    evaluate(str(edited), base=str(step_world / "base"), suite=step_world / "suite", run=tmp_path / "run")
+    row = submit(tmp_path / "run", "scaled", root=root, model_name="someone/tiny").row
+    assert (row.model.name, row.base and row.base.name, row.track) == ("edited", "someone/tiny", "joint")
+    assert read_submission(root / "submissions/scaled", drafts=True).method is None
