@@ -21,6 +21,9 @@ HELP = [
     "edit --help",
     "methods --help",
     "methods show --help",
+    "leaderboard --help",
+    "leaderboard build --help",
+    "leaderboard check --help",
 ]
 
 

@@ -17,6 +17,7 @@ from canonbench.cli.data import data
 from canonbench.cli.edit import edit
 from canonbench.cli.evaluate import evaluate
 from canonbench.cli.export import export
+from canonbench.cli.leaderboard import leaderboard
 from canonbench.cli.methods import methods
 from canonbench.cli.options import Verbs, came_from
 from canonbench.cli.pull import pull
@@ -51,7 +52,7 @@ def cli(session: Session, debug: bool) -> None:
     session.debug = debug
 
 
-for verb in (evaluate, edit, methods, compare, export, tasks, data, push, pull):
+for verb in (evaluate, edit, methods, compare, export, leaderboard, tasks, data, push, pull):
     cli.add_command(verb)
 
 
