@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from compare_cases import write_edit_run, write_edit_suite, write_fixed_run
-from data_set_hub import TOKEN, Repo, World, serve_hub
+from data_set_hub import Repo, World, serve_hub
+from hub_commands import Canonbench, commands
 
 from canonbench.errors import UsageError
 from canonbench.leaderboard import Row
@@ -24,38 +21,6 @@ from canonbench.runs.hub_card import model_index
 
 RUN = ["examples.parquet", "row.json", "run.yaml"]
 """What these runs have of the files that travel."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        last = self.err.splitlines()[-1]
-        assert last.startswith("canonbench: error: ")
-        return last.removeprefix("canonbench: error: ")
-
-
-Canonbench = Callable[..., Outcome]
-
-
-def hub_settings(endpoint: str, cache: Path) -> dict[str, str]:
-    """An environment whose hub is ``endpoint``: logged in, large files sent the plain way."""
-    settings = {
-        "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(cache),
-        "HF_TOKEN": TOKEN,
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "NO_PROXY": "*",
-    }
-    unset = ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "CANONBENCH_OFFLINE")
-    return {key: value for key, value in os.environ.items() if key not in unset} | settings
 
 
 @pytest.fixture(scope="module")
@@ -70,31 +35,10 @@ def world(served: tuple[str, World]) -> World:
 
 
 @pytest.fixture(scope="module")
-def process(served: tuple[str, World], tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
-    """A process that runs commands and whose hub is that one."""
-    environment = hub_settings(served[0], tmp_path_factory.mktemp("hub-cache"))
-    program = [sys.executable, str(Path(__file__).with_name("hub_commands.py"))]
-    with subprocess.Popen(
-        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as running:
-        yield running
-        assert running.stdin is not None
-        running.stdin.close()
-
-
-@pytest.fixture
-def canonbench(process: subprocess.Popen[str]) -> Canonbench:
-    """``canonbench("push", ...)``; ``environment`` holds for this command."""
-
-    def run(*arguments: object, environment: dict[str, str] | None = None) -> Outcome:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        wish = {"arguments": [str(each) for each in arguments], "environment": environment or {}}
-        process.stdin.write(json.dumps(wish) + "\n")
-        process.stdin.flush()
-        return Outcome(**json.loads(process.stdout.readline()))
-
-    return run
+def canonbench(served: tuple[str, World], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canonbench]:
+    """``canonbench("push", ...)``, in a process whose hub is that one."""
+    with commands(served[0], tmp_path_factory.mktemp("hub-cache")) as run:
+        yield run
 
 
 @pytest.fixture(scope="module")
@@ -344,16 +288,8 @@ def test_what_changed_meanwhile_is_not_overwritten(canonbench: Canonbench, world
 
 
 def test_an_unreachable_hub_is_one_line(here: Path, tmp_path: Path) -> None:
-    wish = json.dumps({"arguments": ["push", str(here / "lora"), "me/x"], "environment": {}})
-    run = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("hub_commands.py"))],
-        input=wish + "\n",
-        capture_output=True,
-        text=True,
-        env=hub_settings("http://127.0.0.1:9", tmp_path),  # port 9 is closed
-        check=True,
-    )
-    outcome = Outcome(**json.loads(run.stdout))
+    with commands("http://127.0.0.1:9", tmp_path) as canonbench:  # port 9 is closed
+        outcome = canonbench("push", here / "lora", "me/x")
     assert outcome.code == 1
     assert outcome.error.startswith("sending to me/x failed: ")
 
