@@ -24,6 +24,8 @@ HELP = [
     "leaderboard --help",
     "leaderboard build --help",
     "leaderboard check --help",
+    "push --help",
+    "pull --help",
 ]
 
 
