@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from canonbench.leaderboard import Row
+from canonbench.leaderboard.board import board
 from canonbench.leaderboard.reported import EVALUATION_ROWS, HARD_NEGATIVE_ROWS
 from canonbench.leaderboard.row_results import LeagueTask
 from canonbench.leaderboard.rows import read_rows_file
@@ -185,6 +186,34 @@ def test_a_workshop_cell_is_the_printed_one(find: Find) -> None:
     assert task.hard_negatives is not None
     assert (task.hard_negatives.base, task.hard_negatives.edited, task.hard_negatives.delta) == (10.8, 11.0, 0.2)
     assert task.standard_error is None
+
+
+def test_the_board_shows_the_papers_averages(script: dict[str, Any]) -> None:
+    def no_scores(*_: object) -> Any:
+        raise AssertionError("a reported row has no per-example values")
+
+    drawn = board(read_rows_file(script["ROWS"]), no_scores)
+    assert not drawn.excluded
+    shown = {
+        (table.group.suite.split()[1], entry.placed.row.model.name, entry.placed.row.method, table.league): entry
+        for table in drawn.tables
+        for entry in table.entries
+    }
+    assert len(shown) == 3 * 37  # every row in every league
+    papers = {
+        ("15a1e7b0c726", GPTJ, "backpack-sense-ensemble", "1e-5"): 4.14,
+        ("15a1e7b0c726", GPTJ, "lora", "1e-5"): 1.02,
+        ("workshop-2023", BACKPACK, "senses", "1e-3"): 10.9,
+        ("workshop-2023", BACKPACK, "senses", "1e-4"): 7.2,
+        ("workshop-2023", BACKPACK, "senses", "1e-5"): 4.3,
+    }
+    for key, printed in papers.items():
+        half = 0.005 if key[0] == "15a1e7b0c726" else 0.05
+        assert shown[key].average.success.delta == pytest.approx(printed, abs=half + 1e-9)
+    unranked = {key[1:3] for key, entry in shown.items() if entry.rank is None}
+    assert unranked == {
+        (f"EleutherAI/pythia-{size}", method) for size in ("70m", "160m") for method in ("full", "lora")
+    }
 
 
 def test_row_counts_are_those_of_the_published_files() -> None:
