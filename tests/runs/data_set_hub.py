@@ -49,6 +49,8 @@ class World:
     asked: list[str] = field(default_factory=list)
     closed_to: set[str] = field(default_factory=set)
     """Repositories that the account may not write."""
+    gated: set[str] = field(default_factory=set)
+    """Repositories that ask for access first."""
     busy: set[str] = field(default_factory=set)
     """Repositories that somebody else writes to while this account does."""
 
@@ -120,7 +122,9 @@ class Hub(BaseHTTPRequestHandler):
         """A repository at a revision, or the tree of its files."""
         repo = self.repo(place)
         files = None if repo is None else repo.commit_of(rest[1] if len(rest) > 1 else "main")
-        if repo is None or files is None:
+        if place.partition("/")[2] in self.world.gated:
+            self.refuse(403, "GatedRepo")
+        elif repo is None or files is None:
             self.refuse(401 if repo is None else 404, "RepoNotFound" if repo is None else "RevisionNotFound")
         elif rest[:1] == ["tree"]:
             self.reply([entry(path, content) for path, content in files.items()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from data_set_hub import Repo, World, serve_hub
 from hub_commands import Canonbench, commands
 
 from canonbench.errors import UsageError
-from canonbench.leaderboard import Row
+from canonbench.leaderboard import ExamplesReference, Row
 from canonbench.runs.finished import read_finished
 from canonbench.runs.hub_card import model_index
 
@@ -82,7 +83,8 @@ def test_a_run_comes_back_as_it_went_without_its_journals_and_weights(
 ) -> None:
     pushed = canonbench("push", here / "lora", repo)
     assert pushed.code == 0, pushed.err
-    assert pushed.out.splitlines()[:-1] == [f"sent runs/lora/{name}" for name in ("run.yaml", *RUN[:2])]
+    *sent, _address, _examples = pushed.out.splitlines()
+    assert sent == [f"sent runs/lora/{name}" for name in ("run.yaml", *RUN[:2])]
     assert sorted(world.repos[f"datasets/{repo}"].files) == [f"runs/lora/{name}" for name in RUN]
     pulled = canonbench("pull", repo, "--to", tmp_path / "there")
     assert pulled.code == 0, pulled.err
@@ -126,6 +128,30 @@ def test_a_data_set_is_made_private_unless_it_is_asked_to_be_public(
     second = canonbench("push", here / "lora", f"{repo}-2", "--public")
     assert f"made the public data set {repo}-2" in second.err
     assert [world.repos[f"datasets/{name}"].private for name in (repo, f"{repo}-2")] == [True, False]
+
+
+def test_a_push_says_how_a_row_may_refer_to_the_examples(
+    canonbench: Canonbench, world: World, here: Path, repo: str
+) -> None:
+    last = canonbench("push", here / "lora", repo).out.splitlines()[-1]
+    reference = ExamplesReference.model_validate_json(last.removeprefix("for a row's examples: "))
+    commit, place = reference.file.removeprefix(f"hf://datasets/{repo}@").split("/", 1)
+    files = world.repos[f"datasets/{repo}"].commit_of(commit)
+    assert files is not None
+    assert hashlib.sha256(files[place]).hexdigest() == reference.sha256
+    rows = canonbench("push", here / "rows", repo).out
+    assert "for a row's examples" not in rows
+
+
+def test_a_data_set_that_asks_for_access_is_not_made_anew(
+    canonbench: Canonbench, world: World, here: Path, repo: str
+) -> None:
+    canonbench("push", here / "lora", repo)
+    world.gated.add(repo)
+    for command in (("push", here / "full", repo), ("pull", repo)):
+        assert canonbench(*command).error == (
+            f"access to {repo} is restricted: ask for it on the hub, then 'hf auth login'"
+        )
 
 
 def test_what_is_there_already_is_not_sent_again(canonbench: Canonbench, world: World, here: Path, repo: str) -> None:

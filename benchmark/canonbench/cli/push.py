@@ -13,6 +13,7 @@ from canonbench.errors import CanonbenchError, UsageError
 
 if TYPE_CHECKING:
     from canonbench.runs.hub_files import Parcel
+    from canonbench.runs.hub_repo import Pushed
 
 
 @click.command(short_help="Send a run or rows to a data set on the Hugging Face hub.")
@@ -63,13 +64,21 @@ def push(
         more = f" (and {len(findings) - 1} more, see --dry-run)" if len(findings) > 1 else ""
         raise CanonbenchError(f"{findings[0]}{more}; change it, or send it --anyway")
     say = (lambda _line: None) if quiet else to_stderr
-    pushed = send(parcel, repo, public=public, replace=replace, say=say)
-    lines = [f"sent {place}" for place in pushed.sent] + [f"removed {place}" for place in pushed.removed]
-    lines = [*(lines or ["nothing to send, all of it is there already"]), pushed.address]
+    lines = _outcome(parcel, repo, send(parcel, repo, public=public, replace=replace, say=say))
     if card is not None and parcel.row is not None:
         lines.append(push_card(parcel.row, card, say=say))
     if not quiet:
         emit("\n".join(lines) + "\n")
+
+
+def _outcome(parcel: Parcel, repo: str, pushed: Pushed) -> list[str]:
+    """What was sent, where it is, and how a row may refer to it."""
+    from canonbench.runs.hub_repo import examples_on_hub  # noqa: PLC0415  (not for --help)
+
+    lines = [f"sent {place}" for place in pushed.sent] + [f"removed {place}" for place in pushed.removed]
+    lines = [*(lines or ["nothing to send, all of it is there already"]), pushed.address]
+    examples = examples_on_hub(parcel, repo, pushed.commit)
+    return lines if examples is None else [*lines, f"for a row's examples: {examples.model_dump_json()}"]
 
 
 def _plan(parcel: Parcel, repo: str, card: str | None, findings: list[str]) -> str:

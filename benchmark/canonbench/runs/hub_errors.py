@@ -18,6 +18,7 @@ def one_line_of_the_hub(repo: str, doing: str) -> Iterator[None]:
         CanonbenchError: it refused, or cannot be reached, or the disk is full.
     """
     from huggingface_hub.errors import (  # noqa: PLC0415  (slow to import)
+        GatedRepoError,
         HfHubHTTPError,
         HFValidationError,
         RepositoryNotFoundError,
@@ -30,6 +31,8 @@ def one_line_of_the_hub(repo: str, doing: str) -> Iterator[None]:
         raise
     except HFValidationError as error:
         raise UsageError(f"{repo!r} is no name of a repository on the hub, such as OWNER/NAME") from error
+    except GatedRepoError as error:
+        raise CanonbenchError(f"access to {repo} is restricted: ask for it on the hub, then 'hf auth login'") from error
     except RepositoryNotFoundError as error:
         raise UsageError(f"the hub has no {repo}, or it is private: log in with 'hf auth login'") from error
     except RevisionNotFoundError as error:

@@ -20,9 +20,9 @@ from canonbench.runs.check_text import private_things
 from canonbench.runs.finished import read_finished, sides
 from canonbench.runs.folder import RunFolder
 
-RUN_FILES = ("run.yaml", "candidates.jsonl", "trajectory.svg", "examples.parquet", "row.json")
+EXAMPLES = "examples.parquet"
+RUN_FILES = ("run.yaml", "candidates.jsonl", "trajectory.svg", EXAMPLES, "row.json")
 """Of a run folder; its row is the last to be written, so that a row always stands for a whole run."""
-BINARY = (".parquet",)
 NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
 PLACE = re.compile(rf"rows/{NAME.pattern}\.jsonl|runs/{NAME.pattern}/(?:{'|'.join(map(re.escape, RUN_FILES))})")
 """What a file of rows or of a run is called in a repository; anything else there is not ours."""
@@ -101,5 +101,5 @@ def check_run(folder: Path) -> Row:
 def private_findings(parcel: Parcel) -> Iterator[str]:
     """What in the text files should not be read by others: secrets, and places on this machine."""
     for place, path in parcel.files.items():
-        if path.suffix not in BINARY:
+        if path.name != EXAMPLES:
             yield from (f"{place}:{line} {what}" for line, what in private_things(path))

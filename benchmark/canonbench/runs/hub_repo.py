@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from canonbench.errors import CanonbenchError
+from canonbench.leaderboard.row import ExamplesReference
 from canonbench.offline import require_network, to_stderr
 from canonbench.runs.hub_errors import one_line_of_the_hub
-from canonbench.runs.hub_files import PATTERNS, PLACE, RUN_FILES, Parcel, check_rows, check_run
+from canonbench.runs.hub_files import EXAMPLES, PATTERNS, PLACE, RUN_FILES, Parcel, check_rows, check_run
 from canonbench.runs.store import written
 
 if TYPE_CHECKING:
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 class Pushed(NamedTuple):
     """What became of a parcel."""
 
+    commit: str
+    """The repository's newest: this push, unless there was nothing to send."""
     address: str
-    """Of the commit; of the repository's present one if there was nothing to send."""
+    """Where it can be looked at."""
     sent: list[str]
     """Places whose files were not there yet, or not the same."""
     removed: list[str]
@@ -71,7 +74,7 @@ def push(
                 "with --replace (the repository's history keeps the old one)"
             )
         if not send and not remove:
-            return Pushed(f"{api.endpoint}/datasets/{repo}/commit/{head}", [], [])
+            return Pushed(head, f"{api.endpoint}/datasets/{repo}/commit/{head}", [], [])
         commit = api.create_commit(
             repo,
             [
@@ -82,15 +85,17 @@ def push(
             repo_type="dataset",
             parent_commit=head,
         )
-        return Pushed(commit.commit_url, list(send), remove)
+        return Pushed(commit.oid, commit.commit_url, list(send), remove)
 
 
 def _head(api: HfApi, repo: str, public: bool, say: Callable[[str], None]) -> str:
     """The present commit of the repository, which is made if it is not there."""
-    from huggingface_hub.errors import RepositoryNotFoundError  # noqa: PLC0415  (slow to import)
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError  # noqa: PLC0415  (slow to import)
 
     try:
         head = api.dataset_info(repo).sha
+    except GatedRepoError:  # it is there, but not for this account
+        raise
     except RepositoryNotFoundError:
         api.create_repo(repo, repo_type="dataset", private=not public)
         say(f"made the {'public' if public else 'private'} data set {repo}")
@@ -117,6 +122,15 @@ def _is_there(path: Path, there: RepoFile | None) -> bool:
     if there.lfs is not None:
         return there.lfs.sha256 == hashlib.sha256(content).hexdigest()
     return there.blob_id == git_hash(content)
+
+
+def examples_on_hub(parcel: Parcel, repo: str, commit: str) -> ExamplesReference | None:
+    """How a row refers to the examples of a run that was pushed, for good; None of rows."""
+    place = f"{parcel.folder}/{EXAMPLES}"
+    if place not in parcel.files:
+        return None
+    sha256 = hashlib.sha256(parcel.files[place].read_bytes()).hexdigest()
+    return ExamplesReference(file=f"hf://datasets/{repo}@{commit}/{place}", sha256=sha256)
 
 
 def pull(
