@@ -271,6 +271,7 @@ def test_secrets_and_places_on_this_machine_are_not_sent_unasked(
         (("push", "HERE/lora", "me/x", "--as", "../up"), 2, "'../up' is no name for a repository"),
         (("push", "HERE/rows", "me/x", "--card", "me/model"), 2, "--card takes the results of a run"),
         (("push", "HERE/lora", "me/x y"), 2, "'me/x y' is no name of a repository on the hub"),
+        (("push", "HERE/lora", "mine"), 2, "'mine' is no name of a repository on the hub, such as OWNER/NAME"),
         (("pull", "me/never"), 2, "the hub has no me/never, or it is private: log in with 'hf auth login'"),
         (("pull", "me/x/y"), 2, "'me/x/y' is no name of a repository on the hub"),
     ],

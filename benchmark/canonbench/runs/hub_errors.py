@@ -25,12 +25,15 @@ def one_line_of_the_hub(repo: str, doing: str) -> Iterator[None]:
         RevisionNotFoundError,
     )
 
+    misnamed = f"{repo!r} is no name of a repository on the hub, such as OWNER/NAME"
+    if repo.count("/") != 1:  # the library would take a name without an owner for one of this account's
+        raise UsageError(misnamed)
     try:
         yield
     except CanonbenchError:
         raise
     except HFValidationError as error:
-        raise UsageError(f"{repo!r} is no name of a repository on the hub, such as OWNER/NAME") from error
+        raise UsageError(misnamed) from error
     except GatedRepoError as error:
         raise CanonbenchError(f"access to {repo} is restricted: ask for it on the hub, then 'hf auth login'") from error
     except RepositoryNotFoundError as error:
