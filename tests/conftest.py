@@ -17,6 +17,26 @@ def _own_cache_and_no_network(tmp_path_factory: pytest.TempPathFactory, monkeypa
     monkeypatch.setenv("CANONBENCH_OFFLINE", "1")
 
 
+@pytest.fixture(scope="session")
+def step_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Finished runs to put on boards (``submission_cases``); never written to."""
+    from submission_cases import write_world  # noqa: PLC0415  (torch: not for tests that need none)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CANONBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return write_world(tmp_path_factory.mktemp("step-world"))
+
+
+@pytest.fixture(scope="session")
+def step_board(step_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A board with one valid row, that of the val run; never written to."""
+    from submission_cases import empty_board, submitted  # noqa: PLC0415  (likewise)
+
+    root = empty_board(tmp_path_factory.mktemp("step-board"))
+    submitted(step_world, root)
+    return root
+
+
 @pytest.fixture
 def published() -> Path:
     """The folder of the published data set; the test is skipped, loudly, where it is absent."""

@@ -20,6 +20,8 @@ HELP = [
     "export --help",
     "edit --help",
     "methods --help",
+    "submit --help",
+    "validate --help",
     "methods show --help",
     "leaderboard --help",
     "leaderboard build --help",

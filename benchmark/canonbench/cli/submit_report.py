@@ -1,0 +1,62 @@
+"""What ``canonbench submit`` says: the files it wrote, what is left to do, and the text of a pull request."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from canonbench.leaderboard.row import Row
+from canonbench.leaderboard.row_results import Average
+from canonbench.runs.submit import Submitted
+
+
+def draw_submitted(done: Submitted, run: Path) -> str:
+    """Files, what is left, how to undo it, and the pull request."""
+    todo = [each for each in done.findings if each.level == "todo"]
+    lines = [f"wrote {place}" for place in done.written] + [f"deleted {place}" for place in done.deleted]
+    lines += [f"note: {each}" for each in done.findings if each.level == "note"]
+    if todo:
+        lines += ["", "still to be written by you:", *(f"  {each}" for each in todo)]
+    undo = shlex.join(["canonbench", "submit", str(run), "--name", done.name, "--undo"])
+    lines += ["", f"then check it: canonbench validate submissions/{done.name}", f"to undo it:    {undo}"]
+    return "\n".join([*lines, "", "--- pull request " + "-" * 43, *_pull_request(done), "-" * 60]) + "\n"
+
+
+def draw_withdrawn(done: Submitted) -> str:
+    """What was taken out, and what stays."""
+    lines = [f"deleted {place}" for place in done.deleted] + [f"wrote {place}" for place in done.written]
+    lines += [f"kept {place}: not as it was made" for place in done.kept]
+    return "\n".join(lines) + "\n"
+
+
+def _pull_request(done: Submitted) -> Iterator[str]:
+    row = done.row
+    yield f"Submission: {done.name} on {row.model.name} ({row.suite.name}, {row.split})"
+    yield ""
+    yield f"Row {row.row_id} in `leaderboard/rows/{done.name}.jsonl`; `submissions/{done.name}` describes the method."
+    yield f"Suite {row.suite.name} {row.suite.version}, {row.split} split; protocol {row.protocol}; {row.dtype}."
+    yield ""
+    yield "| league | success, base | edited | Δ | 95 % | hard negatives Δ |"
+    yield "|---|---|---|---|---|---|"
+    for label, average in _averages(row):
+        change, hard = average.success, average.hard_negatives
+        ci = "" if change.ci is None else f"{change.ci[0]:+.2f} to {change.ci[1]:+.2f}"
+        worse = "" if hard is None else _signed(hard.delta, 4)
+        base = "" if change.base is None else f"{change.base:.2f}"
+        yield f"| {label} | {base} | {change.edited:.2f} | {_signed(change.delta, 2)} | {ci} | {worse} |"
+    yield ""
+    yield f"- [ ] `canonbench validate submissions/{done.name}` says: valid"
+    yield "- [ ] The hyperparameters were chosen without looking at the test split."
+    yield "- [ ] The code may be published under the licence of this repository."
+
+
+def _averages(row: Row) -> Iterator[tuple[str, Average]]:
+    if row.average is not None:
+        yield "one checkpoint", row.average
+    for label, league in (row.leagues or {}).items():
+        yield label, league.average
+
+
+def _signed(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:+.{digits}f}"
