@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from board_cases import checkpoint, measured, placed, reported
+from board_cases import checkpoint, measured, placed, reported, with_examples
 from canonbench.leaderboard import Row
+from canonbench.leaderboard.aggregate_examples import read_edit_blocks, taken_blocks
 from canonbench.leaderboard.board import NO_INTERVAL, Board, Entry, board
+from canonbench.leaderboard.compare import Side
 from canonbench.leaderboard.rows import PlacedRow
 
 FLAG = {"reason": "the base's loss is broken"}
@@ -125,6 +128,34 @@ def test_tasks_of_ones_own_are_named(fixed: dict[str, Any]) -> None:
     assert excluded.reason == "scores 0 of the 6 standard tasks: none; and tasks of its own: mine"
 
 
+def test_the_ratio_is_that_of_the_worst_task_and_unknown_if_one_is() -> None:
+    content = measured().model_dump(by_alias=True)
+    content["leagues"]["1e-3"]["tasks"]["verb"]["ratio"] = 1.0009
+    tables = drawn_up(Row.model_validate(content)).tables
+    assert [table.entries[0].ratio for table in tables] == [1.0009, 1.000005, 1.000005]
+    content = reported().model_dump(by_alias=True)
+    content["leagues"]["1e-3"]["tasks"]["verb"]["ratio"] = 1.0
+    assert drawn_up(Row.model_validate(content)).tables[0].entries[0].ratio is None
+
+
+def test_rows_that_list_their_tasks_in_another_order_are_still_paired(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq  # noqa: PLC0415  (only here)
+
+    rows = [with_examples(tmp_path, method, [True, False] * 6) for method in ("a", "b")]
+    content = rows[1].model_dump(by_alias=True)
+    league = content["leagues"]["1e-3"]
+    league["tasks"] = dict(reversed(league["tasks"].items()))
+    league["average"]["tasks"] = list(league["tasks"])
+
+    def scores(entry: Entry) -> dict[str, Side]:
+        assert entry.placed.row.examples is not None
+        losses = {name: task.loss for name, task in entry.tasks.items()}
+        blocks = read_edit_blocks(pq.read_table(tmp_path / entry.placed.row.examples.file), losses)
+        return {name: Side(taken_blocks(blocks, name, "evaluation", {0: 1}), [], []) for name in entry.tasks}
+
+    assert board(placed(rows[0], Row.model_validate(content)), scores).tables[0].ranked_by == "paired"
+
+
 def test_a_mean_ratio_that_noise_could_have_put_in_the_league_is_pointed_out() -> None:
     content = measured().model_dump(by_alias=True)
     content["leagues"]["1e-5"]["tasks"]["verb"]["membership"] = "uncertain"
@@ -146,7 +177,7 @@ def test_scores_are_asked_for_only_where_two_rows_could_be_paired() -> None:
 
     board(placed(measured("a", **kept), measured("b"), reported("c")), scores)
     assert asked == []
-    board(placed(measured("a", **kept), measured("b", **kept), reported("c")), scores)
+    board(placed(measured("a", **kept), measured("b", **kept), measured("c")), scores)
     assert [(entry.placed.row.method, entry.league) for entry in asked] == [
         (method, league) for league in ("1e-3", "1e-4", "1e-5") for method in "ab"
     ]
@@ -155,7 +186,7 @@ def test_scores_are_asked_for_only_where_two_rows_could_be_paired() -> None:
 ROWS = placed(
     *(measured(method, delta) for method, delta in (("a", 1.0), ("b", 1.0), ("c", 9.0), ("d", -3.0))),
     *(reported(method, 2.0, error) for method, error in (("a", 0.1), ("b", None))),
-    *(checkpoint(), measured("e", limit=1), measured("f", limit=2)),
+    *(checkpoint(), measured("e", limit=1), measured("f", limit=2), measured("a", 1.0, seed=7)),
 )
 
 

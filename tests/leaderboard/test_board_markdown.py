@@ -84,6 +84,12 @@ def test_the_order_of_the_rows_changes_no_byte(rows: Sequence[PlacedRow]) -> Non
     assert head(drawn_up(moved)) == head(drawn_up(ROWS))
 
 
+def test_a_row_that_is_not_ranked_is_not_in_the_head() -> None:
+    shown = head(drawn_up(placed(reported("good"), reported("bad", flags=[UNRELIABLE]))))
+    assert "| good |" in shown
+    assert "| bad |" not in shown
+
+
 def test_an_empty_board_says_so() -> None:
     assert board_page(drawn_up([])).endswith("\nNo row yet.\n")
     assert "(rank)" in head(drawn_up([]))

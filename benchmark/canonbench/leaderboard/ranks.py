@@ -99,13 +99,13 @@ def _way(one: Contender, other: Contender) -> Way | None:
     return None if one.interval is None or other.interval is None else "intervals"
 
 
-def _separated(one: Contender, other: Contender, way: Way) -> bool:
+def _separated(better: Contender, other: Contender, way: Way) -> bool:
     if way == "paired":
-        assert one.draws is not None
+        assert better.draws is not None
         assert other.draws is not None
-        difference = percentile_interval(one.draws.draws - other.draws.draws)
+        difference = percentile_interval(better.draws.draws - other.draws.draws)
         assert difference is not None
-        return difference.low > ROUNDING or difference.high < -ROUNDING
-    assert one.interval is not None
+        return difference.low > ROUNDING
+    assert better.interval is not None
     assert other.interval is not None
-    return one.interval.low > other.interval.high + ROUNDING or other.interval.low > one.interval.high + ROUNDING
+    return better.interval.low > other.interval.high
