@@ -1,30 +1,33 @@
-"""Put a finished run on the board: its row, its examples and its method's folder, validated before anything is written.
-
-Everything is made in a copy of the submission first. Only when the copy has no error are its files moved into the
-checkout, the row last.
-"""
+"""Put a finished run on the board: row, examples and the method's folder, validated before anything is written."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from canonbench.editing.method import find_method
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.leaderboard.row import Row
-from canonbench.leaderboard.rows import read_rows_file, write_rows_file
+from canonbench.leaderboard.rows import write_rows_file
 from canonbench.leaderboard.submission import FILE, read_submission
 from canonbench.runs.board_findings import BoardFinding
-from canonbench.runs.check_folder import EXAMPLES
 from canonbench.runs.checkout import Checkout, find_checkout
 from canonbench.runs.finished import Finished, read_finished
+from canonbench.runs.staging import (
+    empty_checkout,
+    files_of,
+    publish,
+    require_valid,
+    rows_of,
+    same_file,
+    set_rows,
+    staged_copy,
+)
 from canonbench.runs.submission_draft import add_code, write_draft
 from canonbench.runs.submitted_row import RunRecord, read_record, submitted_row
-from canonbench.runs.validate import check_board, claim
+from canonbench.runs.validate import claim
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,12 @@ def submit(
         CanonbenchError: the run is damaged or partial, or what would be submitted is not valid; nothing was written.
     """
     checkout, finished, record = find_checkout(root), read_finished(run), read_record(run)
-    with _staged(checkout, name) as staged:
+    with staged_copy(checkout, name) as staged:
         row = _stage(staged, name, finished, record, replace=replace, code=code, model_name=model_name)
-        found = check_board(staged, name)
-        if errors := [str(each) for each in found if each.level == "error"]:
-            raise CanonbenchError(f"{run} cannot be submitted: {'; '.join(errors)}")
+        found = require_valid(staged, name, str(run))
         _require_code(staged.submission(name), record)
-        written, deleted = _publish(staged, checkout, name)
-    return Submitted(name, row, written, deleted, (), tuple(found))
+        changed = publish(staged, checkout, name)
+    return Submitted(name, row, *changed, (), found)
 
 
 def withdraw(
@@ -94,16 +95,16 @@ def withdraw(
     checkout, finished, record = find_checkout(root), read_finished(run), read_record(run)
     folder, rows_file = checkout.submission(name), checkout.rows_file(name)
     with tempfile.TemporaryDirectory(prefix="canonbench-") as temporary:
-        fresh = _empty(Path(temporary), name)
+        fresh = empty_checkout(Path(temporary), name)
         row = _stage(fresh, name, finished, record, replace=False, code=code, model_name=model_name)
-        standing = [each.row for each in read_rows_file(rows_file)] if rows_file.is_file() else []
+        standing = rows_of(checkout, name)
         if row not in standing:
             raise UsageError(f"{run} is not on the board as a row of {name!r}")
         left = [each for each in standing if each != row]
-        unchanged = [] if left else [path.name for path in _files(fresh.submission(name))]
+        unchanged = [] if left else [path.name for path in files_of(fresh.submission(name))]
         keep = {each.examples.file for each in left if each.examples}
         assert row.examples is not None, "a submitted row names its examples"
-        gone = [folder / each for each in unchanged if _same(folder / each, fresh.submission(name) / each)]
+        gone = [folder / each for each in unchanged if same_file(folder / each, fresh.submission(name) / each)]
         gone += [checkout.root / row.examples.file] if row.examples.file not in keep else []
     if left:
         write_rows_file(rows_file, left)
@@ -112,7 +113,7 @@ def withdraw(
     for path in dict.fromkeys(gone):
         path.unlink(missing_ok=True)
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)
-    kept = tuple(checkout.place(path) for path in _files(folder)) if not left else ()
+    kept = tuple(checkout.place(path) for path in files_of(folder)) if not left else ()
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
     written = (checkout.place(rows_file),) if left else ()
@@ -130,25 +131,20 @@ def _stage(
     model_name: str | None,
 ) -> Row:
     """Make the submission as it will be, and the row."""
-    folder, rows_file = staged.submission(name), staged.rows_file(name)
+    folder = staged.submission(name)
     if not (folder / FILE).is_file():
         method = add_code(folder, record, run.row, Path(run.path), code)
     row = submitted_row(run, folder, name, model_name)
     if not (folder / FILE).is_file():
         write_draft(folder, row, method)
-    standing = [each.row for each in read_rows_file(rows_file)] if rows_file.is_file() else []
+    standing = rows_of(staged, name)
     same = [each for each in standing if claim(each) == claim(row) and each.state != "reported"]
     if same and not replace:
         raise UsageError(
             f"submission {name!r} has a row on {row.model.name!r} in this group already ({same[0].row_id}); "
             "--replace puts this one in its place"
         )
-    rows = [each for each in standing if each not in same] + [row]
-    write_rows_file(rows_file, rows)
-    named = {Path(each.examples.file).name for each in rows if each.examples}
-    for path in folder.glob(EXAMPLES):
-        if path.name not in named:
-            path.unlink()
+    set_rows(staged, name, [*(each for each in standing if each not in same), row])
     return row
 
 
@@ -162,52 +158,3 @@ def _require_code(folder: Path, record: RunRecord) -> None:
             f"submissions/{folder.name} has other code ({submission.method}) than this run used; "
             f"run 'canonbench edit --method submissions/{folder.name}' and submit that, or give another --name"
         )
-
-
-@contextmanager
-def _staged(checkout: Checkout, name: str) -> Iterator[Checkout]:
-    """A copy of the submission and its rows, in a temporary folder."""
-    with tempfile.TemporaryDirectory(prefix="canonbench-") as temporary:
-        staged = _empty(Path(temporary), name)
-        if (folder := checkout.submission(name)).is_dir():
-            ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(folder, staged.submission(name), symlinks=True, ignore=ignore, dirs_exist_ok=True)
-        if (rows := checkout.rows_file(name)).is_file():
-            shutil.copyfile(rows, staged.rows_file(name))
-        yield staged
-
-
-def _empty(root: Path, name: str) -> Checkout:
-    staged = Checkout(root)
-    staged.submission(name).mkdir(parents=True)
-    staged.rows.mkdir(parents=True)
-    return staged
-
-
-def _publish(staged: Checkout, checkout: Checkout, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Move what is new into the checkout, the rows last; the places written and deleted."""
-    folder = checkout.submission(name)
-    new = {path.relative_to(staged.root) for path in _files(staged.submission(name))}
-    old = {path.relative_to(checkout.root) for path in _files(folder)}
-    changed = [path for path in sorted(new) if not _same(checkout.root / path, staged.root / path)]
-    rows = checkout.rows_file(name).relative_to(checkout.root)
-    try:
-        for path in [*changed, rows]:
-            target = checkout.root / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f".{target.name}.part")
-            shutil.copyfile(staged.root / path, part)
-            part.replace(target)
-        for path in old - new:
-            (checkout.root / path).unlink()
-    except OSError as error:
-        raise CanonbenchError(f"cannot write {error.filename}: {error.strerror}") from error
-    return tuple(path.as_posix() for path in [*changed, rows]), tuple(path.as_posix() for path in sorted(old - new))
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-
-
-def _same(one: Path, other: Path) -> bool:
-    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
