@@ -20,6 +20,7 @@ from canonbench.editing.regularizers import make_regularizer
 from canonbench.editing.teacher import AdapterOff
 from canonbench.editing.weights import Weights, training_only
 from canonbench.errors import CanonbenchError
+from canonbench.models.products import fast_products
 
 S = TypeVar("S", bound=FinetuneSettings)
 
@@ -69,7 +70,7 @@ def finetune(
     with training_only(model, trained):
         weights = Weights(model, trained)
         chunks = partial(Chunks, model, tokenizer, request.regularization, text)
-        with _repeatable(model):
+        with _kernels(model):
             bases_own = trained if own is None else own
             regularize = make_regularizer(settings, model, weights, bases_own, adapter_off, chunks)
         optimizer = weights.adam(settings.lr)
@@ -79,7 +80,7 @@ def finetune(
             batches = list(shuffled_batches(examples, settings.batch_size, order))[:per_epoch]
             for number, batch in enumerate(batches, start=1):
                 counted = batch[-1:] if settings.accumulation == "released" else batch
-                with _repeatable(model):
+                with _kernels(model):
                     loss = _task_gradient(model, weights, counted, request.loss) + regularize(len(counted))
                 if not math.isfinite(loss):
                     raise CanonbenchError(
@@ -116,6 +117,6 @@ def _task_gradient(model: Any, weights: Weights, examples: Sequence[Encoded], lo
     return total
 
 
-def _repeatable(model: Any) -> AbstractContextManager[None]:
+def _kernels(model: Any) -> AbstractContextManager[Any]:
     """On a GPU, attention by matrix products: the backward pass of the fused kernels adds up in any order."""
-    return sdpa_kernel(SDPBackend.MATH) if model.device.type == "cuda" else nullcontext()
+    return sdpa_kernel(SDPBackend.MATH) if model.device.type == "cuda" else fast_products()

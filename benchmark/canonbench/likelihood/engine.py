@@ -18,7 +18,7 @@ from canonbench.likelihood.route import layout, route
 from canonbench.likelihood.tokens import Encoder, Request, check_lengths, origin
 from canonbench.models.face import context_length, vocabulary_size
 
-SCORER_VERSION = 3
+SCORER_VERSION = 4
 """Raised whenever a change here could move a log-probability: cached scores of older versions are then not used."""
 
 AUTO_BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from canonbench.likelihood.head import Head, linear_log_probs, log_probs_of
 from canonbench.likelihood.pack import Pack
 from canonbench.models.face import output_layer, vocabulary_size
+from canonbench.models.products import fast_products
 
 Surrounding = Callable[[Any, Pack], AbstractContextManager[None]]
 """From a model and a pack to a context that the model's body runs in."""
@@ -38,23 +39,26 @@ def log_probs(model: Any, pack: Pack, head: Head, during: Surrounding = without)
         head: how its output layer may be called, see ``Head``.
         during: makes the context in which the model's body runs.
     """
+    with fast_products():
+        found = _log_probs(model, pack, head, during)
+    result: npt.NDArray[np.float64] = found.cpu().numpy()
+    return result
+
+
+def _log_probs(model: Any, pack: Pack, head: Head, during: Surrounding) -> Tensor:
     row = torch.from_numpy(pack.row).to(model.device)
     target = torch.from_numpy(pack.target).to(model.device)
     if head == "logits":
         rows = torch.from_numpy(pack.rows).to(model.device)
         with during(model, pack):
             logits = model(**inputs(model, pack)).logits[:, -pack.ids.shape[1] :]
-        found = log_probs_of(logits.flatten(0, 1)[rows], row, target)
-    else:
-        with during(model, pack):
-            hidden = hidden_rows(model, pack)
-        if head == "linear":
-            layer: Any = output_layer(model)
-            found = linear_log_probs(hidden, layer.weight, layer.bias, row, target)
-        else:
-            found = _tail_log_probs(model, hidden, row, target)
-    result: npt.NDArray[np.float64] = found.cpu().numpy()
-    return result
+        return log_probs_of(logits.flatten(0, 1)[rows], row, target)
+    with during(model, pack):
+        hidden = hidden_rows(model, pack)
+    if head == "linear":
+        layer: Any = output_layer(model)
+        return linear_log_probs(hidden, layer.weight, layer.bias, row, target)
+    return _tail_log_probs(model, hidden, row, target)
 
 
 def inputs(model: Any, pack: Pack) -> dict[str, Any]:
