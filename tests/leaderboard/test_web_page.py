@@ -84,7 +84,7 @@ def test_rows_that_share_a_rank_say_so(browser: Any, page_file: Path) -> None:
 
 def test_filters_leave_over_what_they_say(browser: Any, page_file: Path) -> None:
     with opened(browser, page_file) as page:
-        assert page.locator("#summary").inner_text().startswith("6 rows; ranked by whether intervals overlap")
+        assert page.locator("#summary").inner_text().startswith("6 rows. Ranked by whether intervals overlap")
         wide = column(page, "delta")
         page.get_by_role("radio", name="1e-5").check()
         assert number(column(page, "delta")[0]) < number(wide[0])
@@ -120,7 +120,7 @@ def test_chosen_tasks_have_a_mean_of_their_own(browser: Any, page_file: Path) ->
         assert heads.count() == before - 4 + 1
         country, company = (number(text) for text in column(page, "task")[:2])
         assert number(column(page, "picked")[0]) == pytest.approx((country + company) / 2, abs=0.11)
-        assert "ranks are over all six tasks" in page.locator("#summary").inner_text()
+        assert "Ranks and averages are over all six tasks" in page.locator("#summary").inner_text()
 
 
 def test_a_row_opens_its_details_and_gives_the_focus_back(browser: Any, page_file: Path) -> None:

@@ -21,6 +21,7 @@ from canonbench.leaderboard.pages.plot_specs import (
     looks,
 )
 from canonbench.leaderboard.pages.points import Field, base_of, fields, method_of, model_size, point, points
+from canonbench.leaderboard.pages.words import ranked_by
 from canonbench.leaderboard.row import ComparableGroup, ModelReference, Row
 from canonbench.leaderboard.row_results import LeagueTask, TaskResult
 from canonbench.suite import Example
@@ -85,7 +86,7 @@ def _table(
     ranks = [entry.rank for entry in table.entries]
     return {
         "league": table.league,
-        "ranked_by": table.ranked_by,
+        "rankedBy": ranked_by(table),
         "entries": [
             _entry(entry, tied=entry.rank is not None and ranks.count(entry.rank) > 1)
             | {"flips": _flips(entry, scores, texts, examples)}

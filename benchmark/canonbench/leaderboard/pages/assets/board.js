@@ -108,18 +108,12 @@ function buildTable(entries) {
 
 // --- what is shown
 
-const RANKED_BY = {
-  paired: "ranked by paired tests on per-example values",
-  intervals: "ranked by whether intervals overlap",
-  mixed: "ranked by paired tests where per-example values are at hand, else by whether intervals overlap",
-};
-
 function summary(entries) {
   const all = entriesOf(chosen.league);
-  const { ranked_by: way } = field().tables.find((each) => each.league === chosen.league);
-  const base = entries.length === all.length ? `${all.length} rows` : `${entries.length} of ${all.length} rows`;
-  const parts = [base, way ? RANKED_BY[way] : null, chosen.tasks.size < data.tasks.length ? "ranks are over all six tasks" : null];
-  return parts.filter(Boolean).join("; ");
+  const { rankedBy } = field().tables.find((each) => each.league === chosen.league);
+  const count = entries.length === all.length ? `${all.length} rows.` : `${entries.length} of ${all.length} rows.`;
+  const part = chosen.tasks.size < data.tasks.length ? "Ranks and averages are over all six tasks." : null;
+  return [count, rankedBy, part].filter(Boolean).join(" ");
 }
 
 function show({ rebuild = false } = {}) {
