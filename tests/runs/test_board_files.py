@@ -58,7 +58,7 @@ def test_the_same_rows_give_the_same_bytes_in_any_order_and_file(places: Places)
 def test_the_head_stands_between_its_markers_and_nothing_else_changes(places: Places) -> None:
     build(places)
     text = (places.root / "README.md").read_text(encoding="utf-8")
-    assert text.startswith(f"# A house\n\n{BEGIN}\n\n**published 1, test split")
+    assert text.startswith(f"# A house\n\n{BEGIN}\n\n**published 1, test, ")
     assert text.endswith(f"[The whole board](leaderboard/README.md).\n\n{END}\n\nMore of it.\n")
     assert "| lora | org/base | +9.00 (1) | +9.00 (1) | +9.00 (1) |" in text
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from canonbench.leaderboard.board import Board, Entry, Table
-from canonbench.leaderboard.pages.words import base_of, group_title, method_of, signed, table_title
+from canonbench.leaderboard.pages.points import base_of, fields, method_of
+from canonbench.leaderboard.pages.words import signed, table_title
 from canonbench.leaderboard.submission import NAME, Submission
 from canonbench.suite.tasks import TASKS
 
@@ -47,7 +48,8 @@ def escape(text: str) -> str:
 
 def to_latex(board: Board) -> str:
     """A table environment for every table of the board."""
-    return "\n".join([PREAMBLE, *(_table(each) for each in board.tables)])
+    tables = (_table(field.name, each) for field in fields(board) for each in field.tables)
+    return "\n".join([PREAMBLE, *tables])
 
 
 def to_bibtex(submissions: Mapping[str, Submission]) -> str:
@@ -55,9 +57,9 @@ def to_bibtex(submissions: Mapping[str, Submission]) -> str:
     return "\n".join([OWN, *(_entry(name, each) for name, each in sorted(submissions.items()))])
 
 
-def _table(table: Table) -> str:
+def _table(name: str, table: Table) -> str:
     columns = ["", "method", "base model", *TASKS, "average", "95\\,\\%", "hard"]
-    title = escape(f"{group_title(table.group)}; {table_title(table)}")
+    title = escape(f"{name}; {table_title(table)}")
     return "\n".join(
         [
             "\\begin{table}",

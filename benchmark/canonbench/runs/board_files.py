@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.board import Board, board
+from canonbench.leaderboard.pages.html import html_page
 from canonbench.leaderboard.pages.markdown import board_page, head
+from canonbench.leaderboard.pages.plots import plots
+from canonbench.leaderboard.pages.texts import embedded_texts
 from canonbench.leaderboard.row_file import write_atomically
 from canonbench.leaderboard.rows import read_rows
 from canonbench.runs.board_scores import scores_in
@@ -88,7 +91,11 @@ def check(places: Places) -> list[str]:
 def _wanted(places: Places) -> dict[Path, str]:
     """Every page and its text."""
     drawn = read_board(places)
-    wanted = {places.out / "README.md": board_page(drawn)}
+    wanted = {
+        places.out / "README.md": board_page(drawn),
+        places.out / "index.html": html_page(drawn, scores_in(places.root), embedded_texts),
+        **{places.out / PLOTS / name: picture for name, picture in plots(drawn).items()},
+    }
     if places.readme is not None:
         wanted[places.readme] = _between_markers(_read(places.readme), head(drawn), places.readme)
     return wanted

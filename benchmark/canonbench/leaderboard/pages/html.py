@@ -9,6 +9,7 @@ from canonbench.leaderboard.pages.document import asset, document
 from canonbench.leaderboard.pages.points import base_of, method_of
 from canonbench.leaderboard.pages.records import Texts, board_data
 from canonbench.leaderboard.pages.vendored import data_tables, licences, vega
+from canonbench.leaderboard.pages.words import file_of
 
 SCRIPTS = ("format.js", "figures.js", "details.js", "board.js")
 """One module, in this order."""
@@ -26,7 +27,7 @@ def html_page(board: Board, scores: Scores, texts: Texts) -> str:
         CanonbenchError: a library that the page holds is not installed.
     """
     excluded = [
-        {"method": method_of(placed.row), "base": base_of(placed.row), "place": placed.place, "reason": reason}
+        {"method": method_of(placed.row), "base": base_of(placed.row), "place": file_of(placed.place), "reason": reason}
         for placed, reason in board.excluded
     ]
     libraries = [data_tables(), vega()]

@@ -7,14 +7,12 @@ from itertools import groupby
 
 from canonbench.leaderboard.board import Board, Entry, Excluded, Table
 from canonbench.leaderboard.pages.markdown_text import escape, link, table
+from canonbench.leaderboard.pages.points import Field, base_of, fields, method_of
 from canonbench.leaderboard.pages.words import (
-    base_of,
     excess,
     file_of,
     group_details,
-    group_title,
     interval,
-    method_of,
     ranked_by,
     signed,
     table_title,
@@ -54,8 +52,8 @@ COLUMNS = (
 def board_page(board: Board) -> str:
     """``leaderboard/README.md``: every table, the notes on its rows, and the rows that are left out."""
     parts = [ABOUT]
-    for _, tables in groupby(board.tables, key=lambda each: each.group):
-        parts += _group(list(tables))
+    for _, found in groupby(fields(board), key=lambda field: field.group):
+        parts += _group(list(found))
     if not board.tables:
         parts.append("No row yet.\n")
     if board.excluded:
@@ -65,20 +63,20 @@ def board_page(board: Board) -> str:
 
 def head(board: Board) -> str:
     """The first rows of every league measured on a test split, a table per group and track; links from the root."""
-    tests = [each for each in board.tables if each.group.split == "test"]
     parts = []
-    for (group, track), tables in groupby(tests, key=lambda each: (each.group, each.track)):
-        parts += [f"**{escape(group_title(group))}, {track}**\n", _head(list(tables))]
-    parts.append(
-        "Average Δ success over the six tasks, points, and (rank). [The whole board](leaderboard/README.md).\n"
-    )
-    return "\n".join(parts)
+    for field in fields(board):
+        if field.group.split == "test":
+            parts += [f"**{escape(field.name)}, {field.track}**\n", _head(field.tables)]
+    return "\n".join([*parts, HEAD_ABOUT])
 
 
-def _group(tables: Sequence[Table]) -> Iterator[str]:
+def _group(found: Sequence[Field]) -> Iterator[str]:
+    """The fields of one group, a track each."""
+    tables = [table for field in found for table in field.tables]
     notes = _notes(tables)
-    yield f"## {escape(group_title(tables[0].group))}\n"
-    yield f"{escape(group_details(tables[0].group))}\n"
+    yield f"## {escape(found[0].name)}\n"
+    if details := group_details(found[0].group):
+        yield f"{escape(details)}\n"
     for each in tables:
         yield f"### {escape(table_title(each))}\n"
         yield table(COLUMNS, (_cells(entry, notes) for entry in each.entries))

@@ -21,7 +21,7 @@ from canonbench.leaderboard.pages.plot_specs import (
     looks,
 )
 from canonbench.leaderboard.pages.points import Field, base_of, fields, method_of, model_size, point, points
-from canonbench.leaderboard.pages.words import ranked_by
+from canonbench.leaderboard.pages.words import file_of, ranked_by
 from canonbench.leaderboard.row import ComparableGroup, ModelReference, Row
 from canonbench.leaderboard.row_results import LeagueTask, TaskResult
 from canonbench.suite import Example
@@ -45,7 +45,7 @@ def board_data(board: Board, scores: Scores, texts: Texts) -> Record:
         "columns": TASK_COLUMNS,
         "fields": [_field(field, scores, texts) for field in fields(board)],
         "rows": {
-            entry.placed.row.row_id: _row(entry.placed.place, entry.placed.row)
+            entry.placed.row.row_id: _row(file_of(entry.placed.place), entry.placed.row)
             for table in board.tables
             for entry in table.entries
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from canonbench.leaderboard.board import Entry, RankedBy, Table
-from canonbench.leaderboard.row import ComparableGroup, Row
+from canonbench.leaderboard.row import ComparableGroup
 
 RANKED_BY: dict[RankedBy | None, str] = {
     "paired": "Ranked by paired tests on per-example values.",
@@ -15,17 +15,11 @@ HASH = 12
 """Hexadecimal digits by which a data hash is shown."""
 
 
-def group_title(group: ComparableGroup) -> str:
-    """The group in a few words; two groups may share them and differ in ``group_details``."""
-    dtype = "float32" if group.dtype_class == "float32" else "half precision"
-    return f"{group.suite}, {group.split} split, {group.protocol}, {dtype}"
-
-
 def group_details(group: ComparableGroup) -> str:
-    """The rest of what rows of the group have in common."""
-    hashed = [("Data", group.data_hash), ("general text", group.general_hash)]
-    known = [f"{what} {digest[:HASH]}" for what, digest in hashed if digest is not None]
-    return f"General text: {group.general or 'none'}." + (f" Hashes: {', '.join(known).lower()}." if known else "")
+    """The hashes that all rows of the group share; nothing where publications give none."""
+    known = [("Data", group.data_hash), ("general text", group.general_hash)]
+    said = ", ".join(f"{what} {digest[:HASH]}" for what, digest in known if digest is not None)
+    return f"{said[:1].upper()}{said[1:]}." if said else ""
 
 
 def table_title(table: Table) -> str:
@@ -37,16 +31,6 @@ def ranked_by(table: Table) -> str:
     """How the table was ranked; nothing where there is only one row to rank."""
     ranked = sum(entry.rank is not None for entry in table.entries)
     return RANKED_BY[table.ranked_by] if ranked > 1 else ""
-
-
-def method_of(row: Row) -> str:
-    """The method, or the checkpoint where it is not known what made it."""
-    return row.method or row.model.name
-
-
-def base_of(row: Row) -> str:
-    """The model that was edited."""
-    return row.base.name if row.base is not None else row.model.name
 
 
 def file_of(place: str) -> str:
