@@ -21,6 +21,7 @@ HELP = [
     "edit --help",
     "methods --help",
     "submit --help",
+    "reproduce --help",
     "validate --help",
     "methods show --help",
     "leaderboard --help",

@@ -53,3 +53,13 @@ def test_from_a_run_to_a_valid_submission_and_back(step_world: Path, checkout: P
 def test_misuse_has_exit_code_2(arguments: tuple[str, ...], line: str, checkout: Path, canonbench: Canonbench) -> None:
     outcome = canonbench(*arguments)
     assert (outcome.code, outcome.error) == (2, line)
+
+
+def test_a_row_is_run_again_and_compared(step_world: Path, checkout: Path, canonbench: Canonbench) -> None:
+    canonbench("submit", step_world / "val", "--name", "step")
+    where = ("--model", step_world / "base", "--suite", step_world / "suite")
+    same = canonbench("reproduce", "step.jsonl:1", *where, "--write")
+    assert same.code == 0
+    assert "1e-3, average 16.6667 16.6667 +0.0000 1" in " ".join(same.out.split())
+    assert "step.jsonl:1 is reproduced\nwrote leaderboard/rows/step.jsonl\n" in same.out
+    assert '"state":"reproduced"' in (checkout / "leaderboard/rows/step.jsonl").read_text(encoding="utf-8")

@@ -22,6 +22,7 @@ from canonbench.cli.methods import methods
 from canonbench.cli.options import Verbs, came_from
 from canonbench.cli.pull import pull
 from canonbench.cli.push import push
+from canonbench.cli.reproduce import reproduce
 from canonbench.cli.submit import submit, validate
 from canonbench.cli.tasks import tasks
 from canonbench.errors import CanonbenchError
@@ -53,7 +54,21 @@ def cli(session: Session, debug: bool) -> None:
     session.debug = debug
 
 
-for verb in (evaluate, edit, methods, compare, export, submit, validate, leaderboard, tasks, data, push, pull):
+for verb in (
+    evaluate,
+    edit,
+    methods,
+    compare,
+    export,
+    submit,
+    validate,
+    reproduce,
+    leaderboard,
+    tasks,
+    data,
+    push,
+    pull,
+):
     cli.add_command(verb)
 
 

@@ -56,7 +56,7 @@ def edit(
     seeds: int | None = None,
     settings: Mapping[str, Any] | None = None,
     keep: str = "best",
-    chosen: str | Path | None = None,
+    chosen: str | Path | Chosen | None = None,
     run: str | Path | None = None,
     output: str | Path | None = None,
     device: str = "auto",
@@ -83,7 +83,8 @@ def edit(
         seeds: how often each task is edited, with seeds 0, 1, ...; None: once on val, five times on test.
         settings: the method's hyperparameters; missing ones have their defaults.
         keep: which candidates stay on disk: ``best`` (those that a league took), ``all`` or ``none``.
-        chosen: on test, the finished val run (or its row) whose hyperparameters and candidates are taken.
+        chosen: on test, the finished val run (or its row, or what it chose) whose hyperparameters and candidates are
+            taken.
         run: the run folder; ``auto`` makes one under ``canonbench-runs/``; None keeps nothing but the base's scores.
         output: also write the row to exactly this file.
         device, dtype, batch_tokens: as for ``evaluate``.
@@ -178,15 +179,17 @@ def _trials(world: EditRun, repeats: int, taken: Chosen | None, described: Descr
     return row
 
 
-def _chosen(path: str | Path | None, asked: Asked, method: Method, settings: Mapping[str, Any] | None) -> Chosen | None:
+def _chosen(
+    given: str | Path | Chosen | None, asked: Asked, method: Method, settings: Mapping[str, Any] | None
+) -> Chosen | None:
     """The val run that a test run follows."""
-    if path is None:
+    if given is None:
         return None
     if asked.split != "test":
         raise UsageError("--chosen names a val run for a test run to follow; add --split test")
     if settings:
         raise UsageError("the hyperparameters are those of the chosen val run; leave --set out")
-    return read_chosen(Path(path), asked, method.name)
+    return given if isinstance(given, Chosen) else read_chosen(Path(given), asked, method.name)
 
 
 def _caps(world: EditRun, task: str, taken: Chosen | None) -> dict[str, int] | None:
