@@ -90,10 +90,11 @@ def check(places: Places) -> list[str]:
 
 def _wanted(places: Places) -> dict[Path, str]:
     """Every page and its text."""
-    drawn = read_board(places)
+    scores = scores_in(places.root)
+    drawn = board(read_rows(places.rows), scores)
     wanted = {
         places.out / "README.md": board_page(drawn),
-        places.out / "index.html": html_page(drawn, scores_in(places.root), embedded_texts),
+        places.out / "index.html": html_page(drawn, scores, embedded_texts),
         **{places.out / PLOTS / name: picture for name, picture in plots(drawn).items()},
     }
     if places.readme is not None:

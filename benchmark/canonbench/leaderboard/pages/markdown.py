@@ -39,8 +39,8 @@ rank. A row without a rank is shown for the record, and its note says why. A met
 it is and how it was tuned.
 """
 HEAD_ABOUT = """\
-Average Δ success over the six tasks by league, in points, and (rank): the first rows of every league.
-[The whole board](leaderboard/README.md).
+Average Δ success over the six tasks by league, in points, and (rank): the first rows of every league. Rows that nothing
+tells apart share a rank. [The whole board](leaderboard/README.md).
 """
 COLUMNS = (
     *(">rank", "method", "base model"),
