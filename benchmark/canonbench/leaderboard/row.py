@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -162,7 +163,7 @@ class Row(Part):
             raise ValueError(problem)
         return self
 
-    @property
+    @cached_property
     def row_id(self) -> str:
         """Twelve hexadecimal digits of the SHA-256 of the row's line: its name on the board, as long as it stands."""
         return hashlib.sha256(self.to_line().encode("utf-8")).hexdigest()[:12]

@@ -131,7 +131,7 @@ def by_size(looks: Sequence[Look], theme: Theme) -> Spec:
         "axis": {
             "format": ".2~s",
             "labelExpr": "replace(datum.label, 'G', 'B')",
-            "labelOverlap": "greedy",
+            "values": SIZES,
             "grid": False,
         },
     }
@@ -165,6 +165,8 @@ def config(theme: Theme) -> Spec:
 
 
 TICK = "datum.value == 0 ? '0' : (datum.value < 0 ? '−' : '') + '1e' + format(round(log(abs(datum.value)) / LN10), 'd')"
+SIZES = [1e7, 3e7, 1e8, 3e8, 1e9, 3e9, 1e10, 3e10, 1e11, 3e11]
+"""Parameters, at the ticks."""
 SUCCESS: Spec = {"field": "delta", "type": "quantitative", "title": "Δ success, points", "scale": {"zero": True}}
 LOW: Spec = {"field": "low", "type": "quantitative", "title": "Δ success, points"}
 HIGH: Spec = {"field": "high"}

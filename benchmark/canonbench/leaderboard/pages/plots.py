@@ -57,7 +57,8 @@ def _specs(field: Field, drawn: Sequence[Point]) -> dict[str, Spec]:
 
 
 def _by_league(inner: Spec) -> Spec:
-    leagues = {"field": "league", "type": "nominal", "title": "league", "sort": {"field": "epsilon"}}
+    header = {"title": None, "labelExpr": "'league ' + datum.label"}
+    leagues = {"field": "league", "type": "nominal", "header": header, "sort": {"field": "epsilon"}}
     return {"facet": {"column": leagues}, "spec": {"width": FACET, "height": HEIGHT, **inner}}
 
 

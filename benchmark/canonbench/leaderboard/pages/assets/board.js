@@ -50,7 +50,7 @@ function methodCell(entry) {
 /** A model's name, which may be broken after its owner's. */
 function modelName(name) {
   const [owner, ...rest] = name.split("/");
-  return rest.length ? [element("span", { class: "lead" }, `${owner}/`), element("wbr"), rest.join("/")] : [name];
+  return rest.length ? [element("span", { class: "lead" }, `${owner}/`), element("wbr"), element("span", { class: "whole" }, rest.join("/"))] : [name];
 }
 
 function column(title, name, value, show, { first = "desc", last = -Infinity, text = false } = {}) {
@@ -66,6 +66,8 @@ function column(title, name, value, show, { first = "desc", last = -Infinity, te
   };
 }
 
+const isGiven = (name) => field().tables.some((each) => each.entries.some((entry) => entry[name] !== null));
+
 function columns() {
   const rowOf = (entry) => data.rows[entry.row];
   const part = chosen.tasks.size < data.tasks.length;
@@ -78,8 +80,8 @@ function columns() {
     ...data.tasks
       .filter((name) => chosen.tasks.has(name))
       .map((name) => column(name, "task", (e) => taskValues(e.tasks[name]).delta, (e) => signed(taskValues(e.tasks[name]).delta, 1))),
-    column("Hard Δ, nats", "hard", (e) => e.hard, (e) => signed(e.hard, 3), { first: "asc", last: Infinity }),
-    column("Ratio − 1", "ratio", (e) => e.excess, (e) => excess(e.excess), { first: "asc", last: Infinity }),
+    ...(isGiven("hard") ? [column("Hard Δ, nats", "hard", (e) => e.hard, (e) => signed(e.hard, 3), { first: "asc", last: Infinity })] : []),
+    ...(isGiven("excess") ? [column("Ratio − 1", "ratio", (e) => e.excess, (e) => excess(e.excess), { first: "asc", last: Infinity })] : []),
     column("State", "state", (e) => rowOf(e).state, (e) => stateTag(rowOf(e).state), { first: "asc", text: true }),
   ];
 }

@@ -8,11 +8,15 @@ const NOTHING = {
 };
 const drawn = {};
 
+/** Points of other leagues are left out where there are so many that they only cover each other. */
+const MANY = 400;
+
 function pointsOf(entries, league) {
-  return entries.map(({ entry, league: own }) => {
+  const own = entries.filter((each) => each.league === league);
+  return (own.length > MANY ? own : entries).map(({ entry, league: label }) => {
     const row = data.rows[entry.row];
     const { delta, low, high, hard, excess } = entry;
-    return { row: entry.row, method: row.method, base: row.base, league: own, aside: own !== league, delta, low, high, hard, excess, size: row.size };
+    return { row: entry.row, method: row.method, base: row.base, league: label, aside: label !== league, delta, low, high, hard, excess, size: row.size };
   });
 }
 
@@ -52,6 +56,9 @@ async function drawOne(name, field, points, open) {
   made.view.addEventListener("click", (_event, item) => item?.datum?.row && open(item.datum.row, item.datum.league));
 }
 
+/** When the browser has nothing more urgent to do. */
+const idle = () => new Promise((go) => (window.requestIdleCallback ? window.requestIdleCallback(go, { timeout: 500 }) : window.setTimeout(go)));
+
 let queue = Promise.resolve();
 let wanted = 0;
 
@@ -61,7 +68,7 @@ function drawFigures(field, entries, league, open) {
   const points = pointsOf(entries, league);
   drawKey(field, points);
   for (const name of PLOTS) {
-    queue = queue.then(() => (turn === wanted ? drawOne(name, field, points, open) : undefined));
+    queue = queue.then(idle).then(() => (turn === wanted ? drawOne(name, field, points, open) : undefined));
   }
   return queue;
 }
