@@ -131,6 +131,17 @@ def test_examples_that_the_row_does_not_follow_from_are_found(step_board: Path, 
     assert any(each.startswith(f"{ROWS}:1: ") and words in each for each in findings(root)), findings(root)
 
 
+def test_examples_on_the_hub_are_noted_and_not_looked_at(step_board: Path, tmp_path: Path) -> None:
+    root = copy_of(step_board, tmp_path / "board")
+    (path,) = (root / FOLDER).glob("*.parquet")
+    path.unlink()
+    address = "hf://datasets/someone/step@0123abc/examples.parquet"
+    change_row(root, lambda row: row["examples"].update(file=address))
+    (note,) = validate(root)
+    assert (note.level, note.place) == ("note", f"{ROWS}:1")
+    assert note.message == f"its examples are on the hub and were not looked at: {address}"
+
+
 def test_examples_of_other_bytes_or_none_are_found(step_board: Path, tmp_path: Path) -> None:
     root = copy_of(step_board, tmp_path / "board")
     (path,) = (root / FOLDER).glob("*.parquet")

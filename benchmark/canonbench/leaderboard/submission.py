@@ -92,7 +92,7 @@ class Submission(_Described):
     tuning: Tuning
     """How they were chosen, and at what cost."""
     models: Annotated[tuple[Text, ...], Field(min_length=1)]
-    """Base models that it has rows of."""
+    """Base models that it is meant for or has rows of."""
 
 
 def read_submission(folder: Path, *, drafts: bool = False) -> Submission:
