@@ -90,6 +90,13 @@ def test_a_row_that_is_not_ranked_is_not_in_the_head() -> None:
     assert "| bad |" not in shown
 
 
+def test_plots_stand_between_the_tables_and_what_is_left_out() -> None:
+    tables, left_out = board_page(drawn_up(ROWS)).split("## Left out\n")
+    page = board_page(drawn_up(ROWS), ["a b.svg", "c.svg"])
+    plots = "## Plots\n\n![a b.svg](plots/a%20b.svg)\n\n![c.svg](plots/c.svg)\n\n"
+    assert page == f"{tables}{plots}## Left out\n{left_out}"
+
+
 def test_an_empty_board_says_so() -> None:
     assert board_page(drawn_up([])).endswith("\nNo row yet.\n")
     assert "(rank)" in head(drawn_up([]))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.board import Board, board
 from canonbench.leaderboard.pages.html import html_page
-from canonbench.leaderboard.pages.markdown import board_page, head
+from canonbench.leaderboard.pages.markdown import PAGE, PLOTS, board_page, head
 from canonbench.leaderboard.pages.plots import plots
 from canonbench.leaderboard.pages.texts import embedded_texts
 from canonbench.leaderboard.row_file import write_atomically
@@ -19,7 +19,6 @@ from canonbench.runs.board_scores import scores_in
 
 BEGIN, END = "<!-- leaderboard: begin -->", "<!-- leaderboard: end -->"
 """Between these lines of the repository's README.md stands the head of the board."""
-PLOTS = "plots"
 
 
 class Places(NamedTuple):
@@ -33,7 +32,7 @@ class Places(NamedTuple):
     @property
     def root(self) -> Path:
         """Of the checkout: what rows call their files from."""
-        return Path(os.path.relpath(self.rows.resolve().parents[1]))
+        return Path(os.path.relpath(self.rows.resolve().parent.parent))
 
     @property
     def readme(self) -> Path | None:
@@ -92,10 +91,11 @@ def _wanted(places: Places) -> dict[Path, str]:
     """Every page and its text."""
     scores = scores_in(places.root)
     drawn = board(read_rows(places.rows), scores)
+    pictures = plots(drawn)
     wanted = {
-        places.out / "README.md": board_page(drawn),
-        places.out / "index.html": html_page(drawn, scores, embedded_texts),
-        **{places.out / PLOTS / name: picture for name, picture in plots(drawn).items()},
+        places.out / "README.md": board_page(drawn, list(pictures)),
+        places.out / PAGE: html_page(drawn, scores, embedded_texts),
+        **{places.out / PLOTS / name: picture for name, picture in pictures.items()},
     }
     if places.readme is not None:
         wanted[places.readme] = _between_markers(_read(places.readme), head(drawn), places.readme)

@@ -22,11 +22,14 @@ from canonbench.suite.tasks import TASKS
 
 FIRST = 3
 """Rows of every league that stand in the head."""
+PAGE = "index.html"
+PLOTS = "plots"
 ABOUT = """\
 # Leaderboard
 
 Written by `canonbench leaderboard build` from [rows/](rows). What is changed here by hand is lost, and
-`canonbench leaderboard check` says so.
+`canonbench leaderboard check` says so. [index.html](index.html), opened in a browser, is the same to sort and filter,
+with the details of every row.
 
 Rows of one comparable group (data, general text, protocol, precision) and track stand in one table; each edits a base
 model, which need not be its neighbour's. Δ is success after the edit − before it, in percentage points; the average is
@@ -49,13 +52,18 @@ COLUMNS = (
 )
 
 
-def board_page(board: Board) -> str:
-    """``leaderboard/README.md``: every table, the notes on its rows, and the rows that are left out."""
+def board_page(board: Board, pictures: Sequence[str] = ()) -> str:
+    """``leaderboard/README.md``: every table, the notes on its rows, the plots, and the rows that are left out.
+
+    ``pictures`` are names of files in the folder ``PLOTS`` beside it.
+    """
     parts = [ABOUT]
     for _, found in groupby(fields(board), key=lambda field: field.group):
         parts += _group(list(found))
     if not board.tables:
         parts.append("No row yet.\n")
+    if pictures:
+        parts += ["## Plots\n", *(f"!{link(name, PLOTS, name)}\n" for name in pictures)]
     if board.excluded:
         parts += ["## Left out\n", _excluded(board.excluded)]
     return "\n".join(parts)
