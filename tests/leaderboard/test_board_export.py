@@ -102,6 +102,7 @@ def test_no_character_of_a_row_is_a_command() -> None:
         "\\#1\\_\\textbraceleft{}2\\textbraceright{} "
         "\\textasciitilde{}\\textasciicircum{}\\textless{}\\textgreater{}\\textbar{}"
     )
+    assert escape("a\x00b\u202ec") == "a\ufffdb\ufffdc"
     assert escape(NASTY) in to_latex(drawn_up(measured(NASTY, submission="../../etc")))
     assert "cite{" not in to_latex(drawn_up(measured(submission="../../etc")))
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from canonbench.leaderboard.board import Board, Entry, Table
+from canonbench.leaderboard.pages.markdown_text import one_line
 from canonbench.leaderboard.pages.points import base_of, fields, method_of
 from canonbench.leaderboard.pages.words import signed, table_title
 from canonbench.leaderboard.submission import NAME, Submission
@@ -43,7 +44,7 @@ OWN = """\
 
 def escape(text: str) -> str:
     """The text in one line, in which no character is a command."""
-    return "".join(SPECIAL.get(character, character) for character in " ".join(text.split()))
+    return "".join(SPECIAL.get(character, character) for character in one_line(text))
 
 
 def to_latex(board: Board) -> str:

@@ -13,11 +13,15 @@ UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn"}
 """Unicode categories of characters that are not seen, or change how others are."""
 
 
+def one_line(text: str) -> str:
+    """The text without breaks, and with a mark for every character that is not seen."""
+    line = " ".join(text.split())
+    return "".join("\ufffd" if unicodedata.category(character) in UNSEEN else character for character in line)
+
+
 def escape(text: str) -> str:
     """The text in one line, for a cell of a table or the middle of a paragraph."""
-    line = " ".join(text.split())
-    seen = "".join("\ufffd" if unicodedata.category(character) in UNSEEN else character for character in line)
-    return SPECIAL.sub(r"\\\g<0>", seen)
+    return SPECIAL.sub(r"\\\g<0>", one_line(text))
 
 
 def link(text: str, *path: str) -> str:
