@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,16 @@ ROWS = placed(
     *(reported(method, 2.0, error) for method, error in (("a", 0.1), ("b", None))),
     *(checkpoint(), measured("e", limit=1), measured("f", limit=2), measured("a", 1.0, seed=7)),
 )
+
+
+def test_the_example_on_the_page_about_the_board_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(__file__).resolve().parents[2]
+    (example,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "leaderboard.md").read_text("utf-8"), re.DOTALL)
+    monkeypatch.chdir(root)
+    exec(example, {})
+    assert capsys.readouterr().out.startswith("per-task 1e-3 [(1, ")
 
 
 @given(st.permutations(ROWS))
