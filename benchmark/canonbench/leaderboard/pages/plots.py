@@ -7,15 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from canonbench.leaderboard.board import Board
-from canonbench.leaderboard.pages.plot_specs import (
-    PRINT,
-    Spec,
-    against_hard_negatives,
-    against_ratio,
-    by_size,
-    config,
-    looks,
-)
+from canonbench.leaderboard.pages.plot_parts import PRINT, Spec, config, looks
+from canonbench.leaderboard.pages.plot_specs import against_hard_negatives, against_ratio, by_size
 from canonbench.leaderboard.pages.points import Field, Point, fields, points
 from canonbench.leaderboard.pages.vendored import vegalite_svg
 

@@ -10,16 +10,8 @@ from typing import Any
 from canonbench.leaderboard.board import Board, Scores, Table
 from canonbench.leaderboard.entries import Entry
 from canonbench.leaderboard.flips import Flips, flips, said
-from canonbench.leaderboard.pages.plot_specs import (
-    PAGE,
-    Look,
-    Spec,
-    against_hard_negatives,
-    against_ratio,
-    by_size,
-    config,
-    looks,
-)
+from canonbench.leaderboard.pages.plot_parts import PAGE, Look, Spec, config, looks
+from canonbench.leaderboard.pages.plot_specs import against_hard_negatives, against_ratio, by_size
 from canonbench.leaderboard.pages.points import Field, base_of, fields, method_of, model_size, point, points
 from canonbench.leaderboard.pages.words import file_of, ranked_by
 from canonbench.leaderboard.row import ComparableGroup, ModelReference, Row
