@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,9 @@ def describe(root: Path, name: str = "step", **changes: Any) -> None:
     (path.parent / "README.md").write_text("# Step\n\nIt scales a matrix.\n", encoding="utf-8")
 
 
-def submitted(world: Path, root: Path, run: str = "val", **how: Any) -> Submitted:
-    """The run on the board, described."""
-    done = submit(world / run, "step", root=root, code=str(world / "step.py"), **how)
+def submitted(world: Path, root: Path, runs: Sequence[Path] = (), **how: Any) -> Submitted:
+    """The val run (or these ones) on the board, described."""
+    done = submit(runs or world / "val", "step", root=root, code=str(world / "step.py"), **how)
     describe(root)
     return done
 

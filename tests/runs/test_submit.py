@@ -13,10 +13,12 @@ from submission_cases import DESCRIBED, STEP, copy_of, describe, empty_board, ru
 
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.leaderboard.compact import file_digest
+from canonbench.leaderboard.hyperparameters import for_task
 from canonbench.leaderboard.row import Row
 from canonbench.leaderboard.rows import read_rows
 from canonbench.leaderboard.submission import read_submission
 from canonbench.runs.evaluate import evaluate
+from canonbench.runs.reproduce import reproduce
 from canonbench.runs.submit import submit, withdraw
 from canonbench.runs.validate import validate
 
@@ -163,3 +165,56 @@ def test_an_edited_checkpoint_is_submitted_without_a_method(step_world: Path, tm
     row = submit(tmp_path / "run", "scaled", root=root, model_name="someone/tiny").row
     assert (row.model.name, row.base and row.base.name, row.track) == ("edited", "someone/tiny", "joint")
     assert read_submission(root / "submissions/scaled", drafts=True).method is None
+
+
+FIRST, REST = "company,stereoset", "country,gender,temporal,verb"
+
+
+def test_runs_of_different_tasks_make_the_row_that_one_run_of_all_makes(step_world: Path, tmp_path: Path) -> None:
+    root = empty_board(tmp_path)
+    parts = [run_step(step_world, name, tasks=tasks) for name, tasks in (("part-1", FIRST), ("part-2", REST))]
+    whole, row = Row.read(step_world / "val/row.json"), submitted(step_world, root, parts).row
+    assert (row.leagues, row.general, row.hyperparameters) == (whole.leagues, whole.general, whole.hyperparameters)
+    assert [each for each in validate(root) if each.level != "note"] == []
+    before = files(root)
+    with pytest.raises(UsageError, match="--replace"):
+        submit(parts[::-1], "step", root=root)
+    assert files(root) == before
+    withdraw(parts, "step", root=root, code=str(step_world / "step.py"))
+    assert list(read_rows(root / "leaderboard/rows")) == []
+
+
+def test_tasks_may_have_hyperparameters_of_their_own_and_are_reproduced_with_them(
+    step_world: Path, tmp_path: Path
+) -> None:
+    root = empty_board(tmp_path / "board")
+    parts = [
+        run_step(step_world, f"by-{by}", tasks=tasks, settings={"by": by, "name": "x"})
+        for by, tasks in ((1e-6, FIRST), (2e-5, REST))
+    ]
+    row = submitted(step_world, root, parts).row
+    assert row.hyperparameters is not None
+    assert row.hyperparameters["name"] == "x"
+    assert row.hyperparameters["by_task"]["verb"] == {"by": 2e-5}
+    assert for_task(row.hyperparameters, "company") == {"by": 1e-6, "name": "x"}
+    assert [each for each in validate(root) if each.level != "note"] == []
+    places = {"model": step_world / "base", "suite": step_world / "suite", "run": tmp_path / "again"}
+    done = reproduce("step.jsonl:1", root=root, write=True, **places)
+    assert done.again.leagues == row.leagues
+    assert done.again.hyperparameters == row.hyperparameters
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {"company", "country"}
+
+
+def test_runs_that_do_not_belong_together_are_refused(step_world: Path, tmp_path: Path) -> None:
+    root = empty_board(tmp_path)
+    how = {"root": root, "code": str(step_world / "step.py")}
+    first = run_step(step_world, "part-1", tasks=FIRST)
+    with pytest.raises(CanonbenchError, match="has task 'company' as well; give every task once"):
+        submit([step_world / "val", first], "step", **how)
+    with pytest.raises(CanonbenchError, match="cannot be put together: they differ in data or rules"):
+        submit([first, run_step(step_world, "rest-test", tasks=REST, split="test", seeds=1)], "step", **how)
+    with pytest.raises(CanonbenchError, match="cannot be put together: they differ in leagues"):
+        submit([first, run_step(step_world, "rest-1e-3", tasks=REST, leagues=["1e-3"])], "step", **how)
+    with pytest.raises(UsageError, match="no run given"):
+        submit([], "step", **how)
+    assert files(root) == {}

@@ -14,7 +14,7 @@ ROOT_HELP = "The checkout of the leaderboard. [default: the one that holds the w
 
 
 @click.command(short_help="Put a finished run on the leaderboard of this checkout.")
-@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @option("--name", required=True, help="Of the submission: a folder under submissions/, new or not.")
 @option("--replace", is_flag=True, help="Put the row in the place of one of the same base in the same group.")
 @option("--undo", is_flag=True, help="Take out what the same command without --undo put in.")
@@ -23,7 +23,7 @@ ROOT_HELP = "The checkout of the leaderboard. [default: the one that holds the w
 @option("--root", type=click.Path(path_type=Path), help=ROOT_HELP)
 @config_option()
 def submit(
-    run: Path,
+    runs: tuple[Path, ...],
     name: str,
     replace: bool,
     undo: bool,
@@ -32,6 +32,8 @@ def submit(
     root: Path | None,
 ) -> None:
     """Put RUN, a finished run, on the leaderboard of this checkout and print the text of a pull request.
+
+    Several runs of one method on different tasks become one row.
 
     \b
     canonbench submit canonbench-runs/step-demo-mini-val-0a1b2c3d --name step
@@ -48,10 +50,10 @@ def submit(
     if undo and replace:
         raise UsageError("--undo and --replace contradict each other")
     if undo:
-        emit(draw_withdrawn(withdraw(run, name, root=root, code=code, model_name=model_name)))
+        emit(draw_withdrawn(withdraw(runs, name, root=root, code=code, model_name=model_name)))
     else:
-        done = submit_run(run, name, root=root, replace=replace, code=code, model_name=model_name)
-        emit(draw_submitted(done, run))
+        done = submit_run(runs, name, root=root, replace=replace, code=code, model_name=model_name)
+        emit(draw_submitted(done, runs))
 
 
 @click.command(short_help="Check the leaderboard's rows and submissions; exit code 1 if anything is wrong.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from canonbench.leaderboard.row import Row
@@ -11,14 +11,14 @@ from canonbench.leaderboard.row_results import Average
 from canonbench.runs.submit import Submitted
 
 
-def draw_submitted(done: Submitted, run: Path) -> str:
+def draw_submitted(done: Submitted, runs: Sequence[Path]) -> str:
     """Files, what is left, how to undo it, and the pull request."""
     todo = [each for each in done.findings if each.level == "todo"]
     lines = [f"wrote {place}" for place in done.written] + [f"deleted {place}" for place in done.deleted]
     lines += [f"note: {each}" for each in done.findings if each.level == "note"]
     if todo:
         lines += ["", "still to be written by you:", *(f"  {each}" for each in todo)]
-    undo = shlex.join(["canonbench", "submit", str(run), "--name", done.name, "--undo"])
+    undo = shlex.join(["canonbench", "submit", *map(str, runs), "--name", done.name, "--undo"])
     lines += ["", f"then check it: canonbench validate submissions/{done.name}", f"to undo it:    {undo}"]
     return "\n".join([*lines, "", "--- pull request " + "-" * 43, *_pull_request(done), "-" * 60]) + "\n"
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.aggregate import aggregate
-from canonbench.leaderboard.aggregate_edits import aggregate_edits
+from canonbench.leaderboard.aggregate_edits import EditAggregates, aggregate_edits
 from canonbench.leaderboard.aggregate_general import GeneralText
 from canonbench.leaderboard.aggregate_tasks import TaskSpec
 from canonbench.leaderboard.row import Row
-from canonbench.leaderboard.row_results import TaskResult
+from canonbench.leaderboard.row_results import LeagueTask, TaskResult
 from canonbench.scoring.protocol import PROTOCOLS, Protocol, protocol, read_leagues
 
 if TYPE_CHECKING:
@@ -37,35 +37,48 @@ def differences(row: Row, examples: pyarrow.Table) -> list[str]:
 
 def recomputed(row: Row, examples: pyarrow.Table) -> dict[str, Any]:
     """The parts ``MEASURED`` of the row as JSON content; CanonbenchError as in ``differences``."""
-    general = None if row.general is None else GeneralText(row.general.name, str(row.general.data_hash))
     computed: dict[str, Any] = dict.fromkeys(MEASURED)
-    seed = row.seed or 0
     if row.leagues is None:
-        fixed = aggregate(examples, tasks=_specs(row.tasks or {}), protocol=_protocol(row), general=general, seed=seed)
+        tasks, rules = _specs(row.tasks or {}), _protocol(row)
+        fixed = aggregate(examples, tasks=tasks, protocol=rules, general=_general(row), seed=row.seed or 0)
         computed |= fixed._asdict()
     else:
-        assert general is not None, "an edit run has general text"
-        first = next(iter(row.leagues.values()))
-        leagues = row.leagues.items()
-        edited = aggregate_edits(
-            examples,
-            tasks=_specs(first.tasks),
-            protocol=_protocol(row),
-            general=general,
-            choices={
-                label: {
-                    name: {each.seed: each.candidate or 0 for each in task.seeds or ()}
-                    for name, task in league.tasks.items()
-                }
-                for label, league in leagues
-            },
-            reported={
-                label: {name: task.candidate or 0 for name, task in league.tasks.items()} for label, league in leagues
-            },
-            seed=seed,
-        )
-        computed |= edited._asdict()
+        leagues = {label: league.tasks for label, league in row.leagues.items()}
+        computed |= aggregated(row, leagues, examples)._asdict()
     return {name: _plain(part) for name, part in computed.items()}
+
+
+def aggregated(row: Row, leagues: Mapping[str, Mapping[str, LeagueTask]], examples: pyarrow.Table) -> EditAggregates:
+    """An edit run's numbers, from its examples and the candidates that its leagues took for each of their tasks.
+
+    Args:
+        row: whose protocol, general text and bootstrap they are.
+        leagues: by label and task; only losses, thresholds, seeds and candidates are used.
+        examples: of all these tasks.
+
+    Raises:
+        CanonbenchError: as ``differences``.
+    """
+    general = _general(row)
+    assert general is not None, "an edit run has general text"
+    return aggregate_edits(
+        examples,
+        tasks=_specs(next(iter(leagues.values()))),
+        protocol=_protocol(row),
+        general=general,
+        choices={
+            label: {name: {each.seed: each.candidate or 0 for each in task.seeds or ()} for name, task in tasks.items()}
+            for label, tasks in leagues.items()
+        },
+        reported={
+            label: {name: task.candidate or 0 for name, task in tasks.items()} for label, tasks in leagues.items()
+        },
+        seed=row.seed or 0,
+    )
+
+
+def _general(row: Row) -> GeneralText | None:
+    return None if row.general is None else GeneralText(row.general.name, str(row.general.data_hash))
 
 
 def _specs(tasks: Mapping[str, TaskResult]) -> dict[str, TaskSpec]:

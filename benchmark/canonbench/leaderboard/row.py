@@ -127,7 +127,7 @@ class Row(Part):
     method: str | None
     """Name of the editing method; null for a checkpoint of unknown making."""
     hyperparameters: dict[str, JsonValue] | None
-    """Of the method."""
+    """Of the method; those that a task has of its own stand under ``by_task``."""
     fingerprints: Fingerprints
     """What model and base are, whatever they are called."""
     dtype: Literal["float64", "float32", "bfloat16", "float16"]

@@ -9,6 +9,7 @@ from canonbench.editing.method import find_method
 from canonbench.editing.settings import parse_settings
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.compact import file_digest, read_examples
+from canonbench.leaderboard.hyperparameters import for_task
 from canonbench.leaderboard.recompute import differences
 from canonbench.leaderboard.row import Row
 from canonbench.leaderboard.rows import PlacedRow
@@ -76,7 +77,8 @@ def _check_settings(row: Row, checkout: Checkout, submissions: Mapping[str, Subm
         method = find_method(checkout.submission(str(row.submission)))
     except CanonbenchError:
         return  # a finding of the folder's
-    parse_settings(method.settings, row.hyperparameters or {})
+    for task in results_of(row):
+        parse_settings(method.settings, for_task(row.hyperparameters or {}, task))
 
 
 def _check_examples(row: Row, place: str, checkout: Checkout, findings: Findings) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from canonbench.errors import CanonbenchError, UsageError
+from canonbench.leaderboard.hyperparameters import for_task
 from canonbench.leaderboard.reproduction import AVERAGE, Compared, compared
 from canonbench.leaderboard.row import Flag, Provenance, Row
 from canonbench.leaderboard.rows import PlacedRow, read_rows
@@ -16,7 +18,7 @@ from canonbench.models.load import Loading
 from canonbench.runs.checkout import Checkout, find_checkout
 from canonbench.runs.chosen import Chosen
 from canonbench.runs.edit import edit
-from canonbench.runs.finished import read_finished
+from canonbench.runs.merge import read_merged
 from canonbench.runs.pair import free, openers
 from canonbench.runs.progress import Progress
 from canonbench.runs.staging import Changed, publish, require_valid, rows_of, set_rows, staged_copy
@@ -80,24 +82,29 @@ def reproduce(
     _require_data(row, suite)
     how = Loading(device, row.dtype, Trust(allow_pickle, trust_remote_code), progress.say)
     _require_base(base, row, how)
-    folder = run or Path("canonbench-runs") / f"reproduce-{row.row_id}"
-    again = edit(
-        checkout.submission(str(row.submission)),
-        base,
-        run=folder,
-        suite=suite or row.suite.name,
-        device=device,
-        batch_tokens=batch_tokens,
-        allow_pickle=allow_pickle,
-        trust_remote_code=trust_remote_code,
-        progress=progress,
-        passed={"method": str(checkout.submission(str(row.submission)))},
-        **_as_before(row),
-    )
+    folder = Path(run or Path("canonbench-runs") / f"reproduce-{row.row_id}")
+    method = checkout.submission(str(row.submission))
+    parts = _parts(row)
+    folders = [folder / part.tasks[0] for part in parts] if len(parts) > 1 else [folder]
+    for part, place in zip(parts, folders, strict=True):
+        edit(
+            method,
+            base,
+            run=place,
+            suite=suite or row.suite.name,
+            device=device,
+            batch_tokens=batch_tokens,
+            allow_pickle=allow_pickle,
+            trust_remote_code=trust_remote_code,
+            progress=progress,
+            passed={"method": str(method)},
+            **_as_before(row, part),
+        )
+    again = read_merged(folders).row
     numbers = tuple(compared(row, again, average=tolerance))
     if not write or not all(each.agrees for each in numbers):
         return Reproduction(placed, again, numbers, None)
-    reproduced, changed = _put_on_board(checkout, row, folder)
+    reproduced, changed = _put_on_board(checkout, row, folders)
     return Reproduction(placed, reproduced, numbers, changed)
 
 
@@ -143,45 +150,65 @@ def _require_base(name: str, row: Row, how: Loading) -> None:
         raise CanonbenchError(f"{name} is not the base of this row: its weights or configuration differ")
 
 
-def _as_before(row: Row) -> dict[str, Any]:
+class _Part(NamedTuple):
+    """Tasks that one run can edit: by the same hyperparameters, equally often."""
+
+    tasks: tuple[str, ...]
+    hyperparameters: dict[str, Any]
+    seeds: int
+
+
+def _parts(row: Row) -> list[_Part]:
+    """The runs that the row may have been made of; one, unless its tasks differ in hyperparameters or seeds."""
+    parts: list[_Part] = []
+    for name, task in next(iter((row.leagues or {}).values())).tasks.items():
+        own = _Part((name,), for_task(row.hyperparameters or {}, name), len(task.seeds or ()))
+        same = next((number for number, part in enumerate(parts) if part[1:] == own[1:]), None)
+        if same is None:
+            parts.append(own)
+        else:
+            parts[same] = parts[same]._replace(tasks=(*parts[same].tasks, name))
+    return parts
+
+
+def _as_before(row: Row, part: _Part) -> dict[str, Any]:
     """The arguments of ``edit`` that the row's numbers depend on."""
     assert row.leagues is not None
     assert row.general is not None
-    first = next(iter(row.leagues.values()))
-    of_val = _followed(row)
+    followed = _followed(row, part)
     return {
-        "tasks": list(first.tasks),
+        "tasks": part.tasks,
         "split": row.split,
         "general": row.general.name,
         "limit": row.limit,
         "protocol": row.protocol,
         "leagues": list(row.leagues),
-        "seeds": max(len(task.seeds or ()) for task in first.tasks.values()),
-        "settings": None if of_val is not None else row.hyperparameters,
-        "chosen": of_val,
+        "seeds": part.seeds,
+        "settings": None if followed is not None else part.hyperparameters,
+        "chosen": followed,
         "dtype": row.dtype,
         "seed": row.seed or 0,
         "keep": "none",
     }
 
 
-def _followed(row: Row) -> Chosen | None:
+def _followed(row: Row, part: _Part) -> Chosen | None:
     """The val run that a test run followed, as far as its own row tells; None if it followed none.
 
     A test row names the candidate that val chose, and no seed went beyond it. Where one did, none was chosen; where a
     run that followed none went no further either, following makes no difference.
     """
     assert row.leagues is not None
-    tasks = [task for league in row.leagues.values() for task in league.tasks.values()]
+    tasks = [league.tasks[name] for league in row.leagues.values() for name in part.tasks]
     beyond = any((each.candidate or 0) > (task.candidate or 0) for task in tasks for each in task.seeds or ())
-    return None if row.split == "val" or beyond else Chosen(row, row.hyperparameters or {}, row.row_id)
+    return None if row.split == "val" or beyond else Chosen(row, part.hyperparameters, row.row_id)
 
 
-def _put_on_board(checkout: Checkout, row: Row, run: str | Path) -> tuple[Row, Changed]:
+def _put_on_board(checkout: Checkout, row: Row, runs: Sequence[Path]) -> tuple[Row, Changed]:
     """The repetition as a row of its own; the row that it repeats stays, flagged superseded."""
     name = str(row.submission)
     with staged_copy(checkout, name) as staged:
-        measured = submitted_row(read_finished(run), staged.submission(name), name, row.model.name)
+        measured = submitted_row(read_merged(runs), staged.submission(name), name, row.model.name)
         note = Provenance(source=measured.provenance.source, note=f"repeats {row.state} row {row.row_id}")
         again = measured.model_copy(
             update={"state": "reproduced", "provenance": note, "model": row.model, "base": row.base}

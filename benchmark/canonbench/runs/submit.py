@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from canonbench.leaderboard.rows import write_rows_file
 from canonbench.leaderboard.submission import FILE, read_submission
 from canonbench.runs.board_findings import BoardFinding
 from canonbench.runs.checkout import Checkout, find_checkout
-from canonbench.runs.finished import Finished, read_finished
+from canonbench.runs.finished import Finished
+from canonbench.runs.merge import read_merged
 from canonbench.runs.staging import (
     empty_checkout,
     files_of,
@@ -46,7 +48,7 @@ class Submitted:
 
 
 def submit(
-    run: str | Path,
+    runs: str | Path | Sequence[str | Path],
     name: str,
     *,
     root: str | Path | None = None,
@@ -57,7 +59,7 @@ def submit(
     """Put a finished run on the board of a checkout, under a submission's name.
 
     Args:
-        run: a run folder, or a row's file with examples.parquet beside it.
+        runs: a run folder, or a row's file with examples.parquet beside it; or several, of different tasks.
         name: of the submission: an existing one, whose code must be what the run used, or a new one, which gets the
             run's code and a description to be completed.
         root: the checkout, or a folder in it; None for the working folder's.
@@ -69,17 +71,18 @@ def submit(
         UsageError: no such run, no checkout, no fit name, or there is such a row and ``replace`` was not asked for.
         CanonbenchError: the run is damaged or partial, or what would be submitted is not valid; nothing was written.
     """
-    checkout, finished, record = find_checkout(root), read_finished(run), read_record(run)
+    checkout, given = find_checkout(root), _listed(runs)
+    finished, record = read_merged(given), read_record(given)
     with staged_copy(checkout, name) as staged:
-        row = _stage(staged, name, finished, record, replace=replace, code=code, model_name=model_name)
-        found = require_valid(staged, name, str(run))
+        row = _stage(staged, name, finished, given[0], record, replace=replace, code=code, model_name=model_name)
+        found = require_valid(staged, name, finished.path)
         _require_code(staged.submission(name), record)
         changed = publish(staged, checkout, name)
     return Submitted(name, row, *changed, (), found)
 
 
 def withdraw(
-    run: str | Path,
+    runs: str | Path | Sequence[str | Path],
     name: str,
     *,
     root: str | Path | None = None,
@@ -92,14 +95,15 @@ def withdraw(
         UsageError: no such run or checkout, or it is not on the board under that name.
         CanonbenchError: the run is damaged.
     """
-    checkout, finished, record = find_checkout(root), read_finished(run), read_record(run)
+    checkout, given = find_checkout(root), _listed(runs)
+    finished, record = read_merged(given), read_record(given)
     folder, rows_file = checkout.submission(name), checkout.rows_file(name)
     with tempfile.TemporaryDirectory(prefix="canonbench-") as temporary:
         fresh = empty_checkout(Path(temporary), name)
-        row = _stage(fresh, name, finished, record, replace=False, code=code, model_name=model_name)
+        row = _stage(fresh, name, finished, given[0], record, replace=False, code=code, model_name=model_name)
         standing = rows_of(checkout, name)
         if row not in standing:
-            raise UsageError(f"{run} is not on the board as a row of {name!r}")
+            raise UsageError(f"{finished.path} is not on the board as a row of {name!r}")
         left = [each for each in standing if each != row]
         unchanged = [] if left else [path.name for path in files_of(fresh.submission(name))]
         keep = {each.examples.file for each in left if each.examples}
@@ -120,10 +124,15 @@ def withdraw(
     return Submitted(name, row, written, tuple(checkout.place(path) for path in dict.fromkeys(gone)), kept, ())
 
 
+def _listed(runs: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(runs)] if isinstance(runs, str | Path) else [Path(run) for run in runs]
+
+
 def _stage(
     staged: Checkout,
     name: str,
     run: Finished,
+    near: Path,
     record: RunRecord,
     *,
     replace: bool,
@@ -133,7 +142,7 @@ def _stage(
     """Make the submission as it will be, and the row."""
     folder = staged.submission(name)
     if not (folder / FILE).is_file():
-        method = add_code(folder, record, run.row, Path(run.path), code)
+        method = add_code(folder, record, run.row, near, code)
     row = submitted_row(run, folder, name, model_name)
     if not (folder / FILE).is_file():
         write_draft(folder, row, method)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -23,12 +24,19 @@ class RunRecord(NamedTuple):
     """SHA-256 of the file that its function stood in."""
 
 
-def read_record(run: str | Path) -> RunRecord:
-    """The record beside the run's row; an empty one where there is only a row.
+def read_record(runs: Sequence[str | Path]) -> RunRecord:
+    """The record beside the rows of runs by one method; an empty one where there are only rows.
 
     Raises:
-        CanonbenchError: it is damaged.
+        CanonbenchError: it is damaged, or they were made by different code.
     """
+    records = list(dict.fromkeys(_record(run) for run in runs))
+    if len({each.code for each in records}) > 1:
+        raise CanonbenchError(f"{', '.join(map(str, runs))} were made by different versions of the method's code")
+    return records[0]
+
+
+def _record(run: str | Path) -> RunRecord:
     path = RunFolder(row_path_of(run).parent).record_path
     if not path.is_file():
         return RunRecord(None, None)

@@ -1,0 +1,30 @@
+"""Hyperparameters of a row: what all tasks share, and under ``by_task`` what each has of its own.
+
+    {"epochs": 2, "by_task": {"country": {"lr": 1e-3}, "verb": {"lr": 1e-4}}}
+
+The papers choose hyperparameters for every task (PROTOCOL section 8); a run has one set of them, so a row that is made
+of several runs may have several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+BY_TASK = "by_task"
+
+
+def for_task(hyperparameters: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """All that the task was edited with."""
+    shared = {name: value for name, value in hyperparameters.items() if name != BY_TASK}
+    return shared | dict(hyperparameters.get(BY_TASK, {}).get(task, {}))
+
+
+def joined(of_tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """One row's hyperparameters, from those of every task; ``for_task`` gives each its own back."""
+    first, *others = of_tasks.values()
+    shared = {name: value for name, value in first.items() if all(name in o and o[name] == value for o in others)}
+    own = {
+        task: {name: value for name, value in values.items() if name not in shared} for task, values in of_tasks.items()
+    }
+    return shared | ({BY_TASK: own} if any(own.values()) else {})
