@@ -136,6 +136,11 @@ def test_a_built_in_method_needs_no_code_of_its_own(step_world: Path, tmp_path: 
     run = run_step(step_world, "bitfit", method="bitfit", settings={"epochs": 1, "lr": 1e-5, "norms": True})
     submit(run, "bitfit", root=root)
     describe(root, "bitfit")
+    record = yaml.safe_load((run / "run.yaml").read_text(encoding="utf-8"))
+    record["identity"]["code"] = "0" * 64
+    (run / "run.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")
+    *_, note = submit(run, "bitfit", root=root, replace=True).findings
+    assert (note.level, note.message[:42]) == ("note", "the code of bitfit has changed since the r")
     described = read_submission(root / "submissions/bitfit")
     assert (described.method, described.hyperparameters["epochs"]) == ("bitfit", 1)
     assert [each for each in validate(root) if each.level != "note"] == []

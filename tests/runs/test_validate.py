@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from submission_cases import copy_of, describe, empty_board, run_step
 
 from canonbench.errors import UsageError
@@ -44,6 +46,15 @@ def change_examples(root: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     old.unlink()
     reference = {"file": f"{FOLDER}/{new.name}", "sha256": file_digest(new)}
     change_row(root, lambda row: row.update(examples=reference))
+
+
+def leaves(content: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where numbers stand in JSON content."""
+    if isinstance(content, dict | list):
+        for key, each in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from leaves(each, (*path, key))
+    elif isinstance(content, int | float) and not isinstance(content, bool):
+        yield path
 
 
 def replaced(table: pa.Table, name: str, row: int, value: Any) -> pa.Table:
@@ -109,6 +120,26 @@ def test_a_row_that_is_not_what_it_says_is_found(step_board: Path, tmp_path: Pat
     found = findings(root)
     assert any(each.startswith(line) for each in found), found
     assert not any("\n" in each for each in found)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_no_measured_number_can_be_changed_unseen(step_board: Path, tmp_path: Path, data: st.DataObject) -> None:
+    """In the last decimal that the row keeps."""
+    root = tmp_path / "board"
+    if not root.exists():
+        copy_of(step_board, root)
+    original = (step_board / ROWS).read_text(encoding="utf-8")
+    content = json.loads(original)
+    measured = {key: content[key] for key in ("general", "leagues")}
+    *way, last = data.draw(st.sampled_from(list(leaves(measured))))
+    part = content
+    for key in way:
+        part = part[key]
+    ratio = last in ("ratio", "noise_floor") or "ratio_ci" in way
+    part[last] = part[last] + 1 if isinstance(part[last], int) else part[last] + (1e-9 if ratio else 1e-6)
+    (root / ROWS).write_text(json.dumps(content) + "\n", encoding="utf-8")
+    assert any(each.startswith(f"{ROWS}:1: ") for each in findings(root)), (way, last)
 
 
 EXAMPLE_DAMAGE: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {

@@ -55,6 +55,7 @@ def _own_problems(row: Row, file: str, submissions: Mapping[str, Submission | No
             yield f"rows of submission {row.submission!r} belong in {row.submission}.jsonl"
         if not any(flag.name == "partial" for flag in row.flags):
             yield from _parts_missing(row)
+        yield from _impossible_choices(row)
 
 
 def _parts_missing(row: Row) -> Iterator[str]:
@@ -64,6 +65,15 @@ def _parts_missing(row: Row) -> Iterator[str]:
         yield f"partial: the standard tasks {', '.join(missing)} are missing"
     if row.base is None or row.general is None:
         yield "partial: without a base and general text it is in no league"
+
+
+def _impossible_choices(row: Row) -> Iterator[str]:
+    """The candidate that a league reports is the only number that its examples do not tell (PROTOCOL section 5)."""
+    for label, league in (row.leagues or {}).items():
+        for name, task in league.tasks.items():
+            chosen, first = task.candidate or 0, next(iter(task.seeds or ())).candidate or 0
+            if chosen < first or (row.split == "val" and chosen != first):
+                yield f"leagues.{label}.tasks.{name}.candidate: {chosen} was chosen, but the first seed took {first}"
 
 
 def _check_settings(row: Row, checkout: Checkout, submissions: Mapping[str, Submission | None]) -> None:

@@ -76,9 +76,9 @@ def submit(
     with staged_copy(checkout, name) as staged:
         row = _stage(staged, name, finished, given[0], record, replace=replace, code=code, model_name=model_name)
         found = require_valid(staged, name, finished.path)
-        _require_code(staged.submission(name), record)
+        notes = _code_notes(staged.submission(name), record, row)
         changed = publish(staged, checkout, name)
-    return Submitted(name, row, *changed, (), found)
+    return Submitted(name, row, *changed, (), (*found, *notes))
 
 
 def withdraw(
@@ -157,13 +157,19 @@ def _stage(
     return row
 
 
-def _require_code(folder: Path, record: RunRecord) -> None:
-    """The submission's method is the one that ran."""
-    submission = read_submission(folder, drafts=True)
-    if submission.method is None or record.code is None:
-        return
-    if find_method(folder).code_digest != record.code:
+def _code_notes(folder: Path, record: RunRecord, row: Row) -> tuple[BoardFinding, ...]:
+    """What to say of the method's code; CanonbenchError if the submission's own is not what ran.
+
+    A method in a package has more code than the file that its function stands in, and the row names the versions.
+    """
+    method = read_submission(folder, drafts=True).method
+    if method is None or record.code is None or find_method(folder).code_digest == record.code:
+        return ()
+    if ".py" in method:
         raise CanonbenchError(
-            f"submissions/{folder.name} has other code ({submission.method}) than this run used; "
+            f"submissions/{folder.name} has other code ({method}) than this run used; "
             f"run 'canonbench edit --method submissions/{folder.name}' and submit that, or give another --name"
         )
+    version = row.versions.get("canonbench", "?")
+    message = f"the code of {method} has changed since the run, which was made with canonbench {version}"
+    return (BoardFinding("note", f"submissions/{folder.name}", message),)
