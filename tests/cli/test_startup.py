@@ -17,6 +17,7 @@ HELP = [
     "data --help",
     "data check --help",
     "compare --help",
+    "report --help",
     "export --help",
     "edit --help",
     "methods --help",

@@ -23,6 +23,7 @@ from canonbench.cli.options import Verbs, came_from
 from canonbench.cli.pull import pull
 from canonbench.cli.push import push
 from canonbench.cli.reproduce import reproduce
+from canonbench.cli.run_report import report
 from canonbench.cli.submit import submit, validate
 from canonbench.cli.tasks import tasks
 from canonbench.errors import CanonbenchError
@@ -59,6 +60,7 @@ for verb in (
     edit,
     methods,
     compare,
+    report,
     export,
     submit,
     validate,

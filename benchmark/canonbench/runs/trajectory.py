@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from canonbench.errors import CanonbenchError
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -39,3 +41,15 @@ class Candidate:
 def write_candidates(candidates: Sequence[Candidate], path: Path) -> None:
     """One JSON object per line."""
     path.write_text("".join(json.dumps(asdict(each)) + "\n" for each in candidates), encoding="utf-8")
+
+
+def read_candidates(path: Path) -> list[Candidate]:
+    """What ``write_candidates`` wrote.
+
+    Raises:
+        CanonbenchError: the file cannot be read, or holds something else.
+    """
+    try:
+        return [Candidate(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError, ValueError, TypeError) as error:
+        raise CanonbenchError(f"{path} is damaged: it does not list an edit run's candidates") from error

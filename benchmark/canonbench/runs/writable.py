@@ -22,8 +22,8 @@ def require_folder(run: Path) -> None:
         raise CanonbenchError(f"--run {run}: {nearest} cannot be written; give another folder")
 
 
-def require_output(output: Path) -> None:
-    """The row can be written to ``output``, as far as can be told beforehand.
+def require_output(output: Path, option: str = "--output") -> None:
+    """A file can be written to ``output``, as far as can be told beforehand.
 
     Raises:
         UsageError: it is a folder, or its folder does not exist.
@@ -31,8 +31,8 @@ def require_output(output: Path) -> None:
     """
     folder = output.absolute().parent
     if not folder.is_dir():
-        raise UsageError(f"--output {output}: the folder {folder} does not exist")
+        raise UsageError(f"{option} {output}: the folder {folder} does not exist")
     if output.is_dir():
-        raise UsageError(f"--output {output} is a folder; give the name of a file")
+        raise UsageError(f"{option} {output} is a folder; give the name of a file")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise CanonbenchError(f"--output {output}: the folder {folder} cannot be written")
+        raise CanonbenchError(f"{option} {output}: the folder {folder} cannot be written")

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from canonbench.leaderboard.board import Board, Scores, Table
 from canonbench.leaderboard.entries import Entry
 from canonbench.leaderboard.flips import Flips, flips, said
+from canonbench.leaderboard.pages.facts import group_facts, hyperparameters, row_facts
 from canonbench.leaderboard.pages.plot_parts import PAGE, Look, Spec, config, looks
 from canonbench.leaderboard.pages.plot_specs import against_hard_negatives, against_ratio, by_size
 from canonbench.leaderboard.pages.points import Field, base_of, fields, method_of, model_size, point, points
+from canonbench.leaderboard.pages.texts import SuiteTexts
 from canonbench.leaderboard.pages.words import file_of, ranked_by
 from canonbench.leaderboard.row import ComparableGroup, ModelReference, Row
 from canonbench.leaderboard.row_results import LeagueTask, TaskResult
-from canonbench.suite import Example
 from canonbench.suite.tasks import TASKS
 
-Texts = Callable[[ComparableGroup], Mapping[str, Sequence[Example]] | None]
+Texts = Callable[[ComparableGroup], SuiteTexts | None]
 """A group's evaluation examples by task, if a page may show them."""
 Record = dict[str, Any]
 
@@ -51,7 +51,7 @@ def _field(field: Field, scores: Scores, texts: Texts) -> Record:
     return {
         "name": field.name,
         "track": field.track,
-        "facts": [[key.replace("_", " "), str(value)] for key, value in field.group._asdict().items() if value],
+        "facts": group_facts(field.group),
         "looks": styles,
         "plots": _plots(field, styles),
         "tables": [_table(table, scores, known, examples) for table in field.tables],
@@ -72,7 +72,7 @@ def _plots(field: Field, styles: Sequence[Look]) -> dict[str, Spec]:
 def _table(
     table: Table,
     scores: Scores,
-    texts: Mapping[str, Sequence[Example]] | None,
+    texts: SuiteTexts | None,
     examples: dict[str, dict[int, list[str | None]]],
 ) -> Record:
     ranks = [entry.rank for entry in table.entries]
@@ -125,7 +125,7 @@ def _task(task: TaskResult) -> list[Any]:
 def _flips(
     entry: Entry,
     scores: Scores,
-    texts: Mapping[str, Sequence[Example]] | None,
+    texts: SuiteTexts | None,
     examples: dict[str, dict[int, list[str | None]]],
 ) -> Record | None:
     """Per task how many rows were fixed and broken, and the first of them; their subjects and texts go to examples."""
@@ -164,32 +164,10 @@ def _row(place: str, row: Row) -> Record:
         "source": row.provenance.source,
         "hub": f"https://huggingface.co/{base.name}" if _on_hub(base) else None,
         "submission": f"../submissions/{row.submission}/" if FOLDER.fullmatch(row.submission or "") else None,
-        "hyperparameters": [[name, json.dumps(value)] for name, value in (row.hyperparameters or {}).items()],
-        "facts": _facts(place, row),
+        "hyperparameters": hyperparameters(row),
+        "facts": [("row", f"{row.row_id} ({place})"), *row_facts(row)],
     }
 
 
 def _on_hub(model: ModelReference) -> bool:
     return model.source == "hub" and HUB_ID.fullmatch(model.name) is not None
-
-
-def _facts(place: str, row: Row) -> list[list[str]]:
-    """Everything else, as name and text; what the row does not say is left out."""
-    general = row.general
-    prints = row.fingerprints
-    known = {
-        "row": f"{row.row_id} ({place})",
-        "edited checkpoint": None if row.model.name in (base_of(row), method_of(row)) else row.model.name,
-        "base revision": (row.base or row.model).revision,
-        "base fingerprint": prints.base,
-        "checkpoint fingerprint": prints.model,
-        "dtype": row.dtype,
-        "device": row.device,
-        "general loss of the base": f"{general.base} nats per token" if general and general.base else None,
-        "noise floor": str(general.noise_floor) if general and general.noise_floor is not None else None,
-        "time spent scoring": f"{row.seconds:.0f} s" if row.seconds is not None else None,
-        "peak memory": f"{row.peak_memory_bytes / 2**30:.1f} GiB" if row.peak_memory_bytes else None,
-        "per-example values": f"{row.examples.file}, SHA-256 {row.examples.sha256}" if row.examples else None,
-        "versions": ", ".join(f"{name} {version}" for name, version in row.versions.items()) or None,
-    }
-    return [[name, text] for name, text in known.items() if text]

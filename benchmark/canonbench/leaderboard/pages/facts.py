@@ -1,0 +1,40 @@
+"""What a row says beside its numbers: with what it was measured, as names and texts for people."""
+
+from __future__ import annotations
+
+import json
+
+from canonbench.leaderboard.pages.points import base_of, method_of
+from canonbench.leaderboard.row import ComparableGroup, Row
+
+Fact = tuple[str, str]
+
+
+def group_facts(group: ComparableGroup) -> list[Fact]:
+    """What all rows of a group have in common."""
+    return [(name.replace("_", " "), str(value)) for name, value in group._asdict().items() if value is not None]
+
+
+def hyperparameters(row: Row) -> list[Fact]:
+    """Of the method, values as JSON."""
+    return [(name, json.dumps(value, ensure_ascii=False)) for name, value in (row.hyperparameters or {}).items()]
+
+
+def row_facts(row: Row) -> list[Fact]:
+    """Everything else; what the row does not say is left out."""
+    general, prints = row.general, row.fingerprints
+    known = {
+        "edited checkpoint": None if row.model.name in (base_of(row), method_of(row)) else row.model.name,
+        "base revision": (row.base or row.model).revision,
+        "base fingerprint": prints.base,
+        "checkpoint fingerprint": prints.model,
+        "dtype": row.dtype,
+        "device": row.device,
+        "general loss of the base": f"{general.base} nats per token" if general and general.base else None,
+        "noise floor": f"{general.noise_floor:.2g}" if general and general.noise_floor is not None else None,
+        "time spent scoring": f"{row.seconds:.0f} s" if row.seconds is not None else None,
+        "peak memory": f"{row.peak_memory_bytes / 2**30:.1f} GiB" if row.peak_memory_bytes else None,
+        "per-example values": f"{row.examples.file}, SHA-256 {row.examples.sha256}" if row.examples else None,
+        "versions": ", ".join(f"{name} {version}" for name, version in row.versions.items()) or None,
+    }
+    return [(name, text) for name, text in known.items() if text]

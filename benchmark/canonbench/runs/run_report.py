@@ -1,0 +1,157 @@
+"""A run as one web page: its numbers by task and league, plots, and the rows that the edit fixed and broke."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from canonbench.errors import CanonbenchError, UsageError, unknown_name
+from canonbench.leaderboard.compare import Side
+from canonbench.leaderboard.flips import Flip, flips, said
+from canonbench.leaderboard.pages.document import asset, document
+from canonbench.leaderboard.pages.facts import group_facts, hyperparameters, row_facts
+from canonbench.leaderboard.pages.points import base_of, method_of
+from canonbench.leaderboard.pages.texts import SuiteTexts, embedded_texts, evaluation_texts
+from canonbench.leaderboard.pages.words import signed
+from canonbench.leaderboard.row import Row
+from canonbench.leaderboard.row_file import write_atomically
+from canonbench.leaderboard.row_results import LeagueTask, TaskResult
+from canonbench.runs.finished import Finished, read_finished, sides
+from canonbench.runs.report_figures import Shown, figures
+from canonbench.runs.writable import require_output
+from canonbench.suite import Example, Suite
+
+FLIPS = 10
+"""Rows that were fixed, and as many that were broken, shown per task when nobody says."""
+PUBLISHED = "published"
+
+
+class FlippedTask(NamedTuple):
+    """What an edit fixed and broke of one task."""
+
+    task: str
+    n: tuple[int, int]
+    """Fixed, broken."""
+    rows: tuple[tuple[str, Flip, str, str, Example | None], ...]
+    """Those to show: kind, row, what base and edited model say, text."""
+
+    @property
+    def left(self) -> int:
+        """How many are not shown."""
+        return sum(self.n) - len(self.rows)
+
+
+def write_report(path: str | Path, out: Path, **how: Any) -> None:
+    """Write ``report(path, **how)`` to exactly ``out``, whole or not at all; raises as it does, or if that fails."""
+    require_output(out, "--out")
+    write_atomically(out, report(path, **how))
+
+
+def report(
+    path: str | Path, *, league: str | None = None, suite: str | Path | None = None, n_flips: int = FLIPS
+) -> str:
+    """The page, as HTML that needs no other file and no network. The same run gives the same bytes.
+
+    Args:
+        path: a run folder, or a row's file with examples.parquet beside it.
+        league: of an edit run, whose models the plots of ratios and hard negatives and the flipped rows are of; None
+            for the tightest in which anything was edited.
+        suite: a folder with the texts, where the run's suite is your own; the embedded suite's are at hand, and those
+            of the published one never enter a page.
+        n_flips: how many rows that were fixed, and how many that were broken, to show per task.
+
+    Raises:
+        UsageError: no such run, an unknown league, or texts that do not belong here.
+        CanonbenchError: the run is not finished or damaged, or a library that draws is not installed.
+    """
+    run = read_finished(path)
+    chosen = _league(run, league)
+    results = _results(run)
+    scored = sides(run, chosen, run.results(chosen)) if run.row.base else {}
+    texts = _texts(run.row, suite)
+    return document(
+        "report.html",
+        scripts=[asset("report.js")],
+        title=f"{method_of(run.row)} on {base_of(run.row)}",
+        signed=signed,
+        excess=_excess,
+        candidates=_candidates,
+        row=run.row,
+        results=results,
+        league=chosen,
+        figures=list(figures(run, results, chosen, scored)),
+        flipped=[_flipped(name, side, run.results(chosen)[name], texts, n_flips) for name, side in scored.items()],
+        has_texts=texts is not None,
+        hyperparameters=hyperparameters(run.row),
+        facts=[*group_facts(run.row.comparable_group), *row_facts(run.row)],
+    )
+
+
+def _league(run: Finished, wanted: str | None) -> str | None:
+    if not run.leagues:
+        if wanted is not None:
+            raise UsageError("--league: this is no edit run, so it has no leagues to choose from")
+        return None
+    if wanted is not None:
+        if wanted not in run.leagues:
+            raise unknown_name("league", wanted, run.leagues, where="of this run")
+        return wanted
+    edited = (
+        label for label in run.leagues if any(any(run.taken(name, label).values()) for name in run.results(label))
+    )
+    return next(edited, run.leagues[0])
+
+
+def _results(run: Finished) -> list[Shown]:
+    """The widest league first; neighbours that took the same candidates everywhere are one."""
+    row = run.row
+    if row.leagues is None:
+        assert row.tasks is not None, "a row has either tasks or leagues"
+        assert row.average is not None, "and so with averages"
+        return [Shown((), row.tasks, row.average)]
+    found: list[Shown] = []
+    for label in reversed(run.leagues):
+        league = row.leagues[label]
+        if found and _taken(found[-1].tasks) == _taken(league.tasks):
+            found[-1] = found[-1]._replace(leagues=(*found[-1].leagues, label))
+        else:
+            found.append(Shown((label,), league.tasks, league.average))
+    return found
+
+
+def _taken(tasks: Mapping[str, TaskResult]) -> list[TaskResult]:
+    """The results without what val had chosen, of which the taken candidates are what came."""
+    return [task.model_copy(update={"candidate": None}) for task in tasks.values()]
+
+
+def _excess(task: LeagueTask) -> str:
+    """Loss ratio − 1."""
+    if task.ratio is None:
+        return "–"
+    return "0" if task.ratio == 1 else f"{task.ratio - 1:+.1e}".replace("-", "−").replace("e−0", "e−")
+
+
+def _candidates(task: LeagueTask) -> str:
+    """Those taken, by seed; – where the model stayed as it was."""
+    return ", ".join(str(each.candidate or "–") for each in task.seeds or ())
+
+
+def _flipped(name: str, side: Side, task: TaskResult, texts: SuiteTexts | None, n_flips: int) -> FlippedTask:
+    both = flips(side.evaluation[0], task.threshold)
+    rows = tuple(
+        (kind, flip, said(task.loss, flip.base), said(task.loss, flip.edited), texts[name][flip.row] if texts else None)
+        for kind, found in both._asdict().items()
+        for flip in found[:n_flips]
+    )
+    return FlippedTask(name, (len(both.fixed), len(both.broken)), rows)
+
+
+def _texts(row: Row, given: str | Path | None) -> SuiteTexts | None:
+    if given is None:
+        return embedded_texts(row.comparable_group)
+    if str(given) == PUBLISHED or (suite := Suite.load(given)).name == PUBLISHED:
+        raise UsageError("--suite: the published texts are not ours to put on a page; see canonbench tasks show")
+    if suite.data_hash(row.split) != row.suite.data_hash:
+        raise CanonbenchError(f"suite {suite.name!r} holds other data than what was scored; give another --suite")
+    return evaluation_texts(suite, row.split)
