@@ -160,6 +160,24 @@ def test_a_folder_written_beforehand_is_taken_as_it_is(step_world: Path, tmp_pat
     assert done.row.hyperparameters == {"by": 2e-5}
     assert [each.rpartition("/")[2][:8] for each in done.written] == ["examples", "mine.jso"]
     assert [each for each in done.findings if each.level == "todo"] == []
+    withdraw(run, "mine", root=root)
+    assert set(files(root)) == {f"submissions/mine/{name}" for name in ("method.py", "README.md", "submission.yaml")}
+
+
+@pytest.mark.parametrize("reference", ["", "/method.py", "/scale.py:edit"])
+def test_code_that_was_written_in_its_place_is_described_and_outlives_an_undo(
+    step_world: Path, tmp_path: Path, reference: str
+) -> None:
+    root = empty_board(tmp_path)
+    folder = root / "submissions/mine"
+    folder.mkdir()
+    file = folder / (reference.strip("/").removesuffix(":edit") or "method.py")
+    file.write_text(STEP, encoding="utf-8")
+    run = run_step(step_world, f"own-{len(reference)}", method=f"{folder}{reference}")
+    submit(run, "mine", root=root)
+    assert read_submission(folder, drafts=True).method == f"{file.name}:edit"
+    withdraw(run, "mine", root=root)
+    assert set(files(root)) == {f"submissions/mine/{file.name}"}
 
 
 def test_an_edited_checkpoint_is_submitted_without_a_method(step_world: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def draw_submitted(done: Submitted, runs: Sequence[Path]) -> str:
 def draw_withdrawn(done: Submitted) -> str:
     """What was taken out, and what stays."""
     lines = [f"deleted {place}" for place in done.deleted] + [f"wrote {place}" for place in done.written]
-    lines += [f"kept {place}: not as it was made" for place in done.kept]
+    lines += [f"kept {place}: written by somebody" for place in done.kept]
     return "\n".join(lines) + "\n"
 
 

@@ -14,11 +14,12 @@ from canonbench.runs.check_folder import CODE, README, TEXTS
 from canonbench.runs.submitted_row import RunRecord
 
 
-def add_code(folder: Path, record: RunRecord, row: Row, run: Path, code: str | None) -> str | None:
+def add_code(folder: Path, own: Path, record: RunRecord, row: Row, run: Path, code: str | None) -> str | None:
     """Copy the method's code into a new submission; what ``method:`` is to say of it, None if the run has no method.
 
     Args:
-        folder: of the submission.
+        folder: of the submission, as it is being made.
+        own: of the submission in the checkout; code that somebody has put there is not copied.
         record: of the run.
         row: of the run.
         run: the run's folder or row, near which a relative path is looked for too.
@@ -32,19 +33,24 @@ def add_code(folder: Path, record: RunRecord, row: Row, run: Path, code: str | N
     given = code or record.method or row.method
     file, py, function = given.partition(".py")
     if py and (not function or function.startswith(":")):
-        shutil.copyfile(_found(f"{file}.py", run, "file"), folder / CODE)
-        return f"{CODE}{function or ':edit'}"
+        source = _found(f"{file}.py", run)
+        name = source.name if source.resolve().parent == own.resolve() else CODE
+        if name == CODE and source.resolve() != (own / CODE).resolve():
+            shutil.copyfile(source, folder / CODE)
+        return f"{name}{function or ':edit'}"
     if "/" in given:
-        _copy_texts(_found(given, run, "folder"), folder)
+        source = _found(given, run)
+        if source.resolve() != own.resolve():
+            _copy_texts(source, folder)
         return f"{CODE}:edit"
     return given
 
 
-def _found(given: str, run: Path, kind: str) -> Path:
+def _found(given: str, run: Path) -> Path:
     """Relative to the working folder, else to a folder above the run, which is where the run was started."""
     for start in (Path(), *run.resolve().parents):
         path = start / given
-        if path.is_file() if kind == "file" else path.is_dir():
+        if path.is_file() if given.endswith(".py") else path.is_dir():
             return path
     raise CanonbenchError(f"the method's code, {given}, is not found; say with --code where it is")
 

@@ -42,7 +42,7 @@ class Submitted:
     """Files made or changed, from the root of the checkout."""
     deleted: tuple[str, ...]
     kept: tuple[str, ...]
-    """When a submission is withdrawn: files of its folder that stay, because they are not as they were made."""
+    """When a submission is withdrawn: files of its folder that stay: ``submit`` did not write them, or not so."""
     findings: tuple[BoardFinding, ...]
     """What a person must still write, and what could not be checked."""
 
@@ -74,7 +74,9 @@ def submit(
     checkout, given = find_checkout(root), _listed(runs)
     finished, record = read_merged(given), read_record(given)
     with staged_copy(checkout, name) as staged:
-        row = _stage(staged, name, finished, given[0], record, replace=replace, code=code, model_name=model_name)
+        row = _stage(
+            staged, checkout, name, finished, given[0], record, replace=replace, code=code, model_name=model_name
+        )
         found = require_valid(staged, name, finished.path)
         notes = _code_notes(staged.submission(name), record, row)
         changed = publish(staged, checkout, name)
@@ -89,7 +91,7 @@ def withdraw(
     code: str | None = None,
     model_name: str | None = None,
 ) -> Submitted:
-    """Undo ``submit`` with the same arguments: take out the row, its examples, and what nobody has changed since.
+    """Undo ``submit`` with the same arguments: take out the row, its examples, and what it wrote that nobody changed.
 
     Raises:
         UsageError: no such run or checkout, or it is not on the board under that name.
@@ -100,7 +102,7 @@ def withdraw(
     folder, rows_file = checkout.submission(name), checkout.rows_file(name)
     with tempfile.TemporaryDirectory(prefix="canonbench-") as temporary:
         fresh = empty_checkout(Path(temporary), name)
-        row = _stage(fresh, name, finished, given[0], record, replace=False, code=code, model_name=model_name)
+        row = _stage(fresh, checkout, name, finished, given[0], record, replace=False, code=code, model_name=model_name)
         standing = rows_of(checkout, name)
         if row not in standing:
             raise UsageError(f"{finished.path} is not on the board as a row of {name!r}")
@@ -130,6 +132,7 @@ def _listed(runs: str | Path | Sequence[str | Path]) -> list[Path]:
 
 def _stage(
     staged: Checkout,
+    checkout: Checkout,
     name: str,
     run: Finished,
     near: Path,
@@ -142,7 +145,7 @@ def _stage(
     """Make the submission as it will be, and the row."""
     folder = staged.submission(name)
     if not (folder / FILE).is_file():
-        method = add_code(folder, record, run.row, near, code)
+        method = add_code(folder, checkout.submission(name), record, run.row, near, code)
     row = submitted_row(run, folder, name, model_name)
     if not (folder / FILE).is_file():
         write_draft(folder, row, method)
