@@ -104,6 +104,10 @@ ROW_DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda row: row["model"].update(name="/home/me/base"),
         f"{ROWS}:1: names a place on one machine, /home/me/base",
     ),
+    "secret": (
+        lambda row: row["hyperparameters"].update(token="hf_" + "aB3" * 11),
+        f"{ROWS}:1: looks like a secret (Hugging Face token)",
+    ),
     "nobody": (lambda row: row.update(submission="nobody"), f"{ROWS}:1: there is no folder submissions/nobody"),
     "suite": (
         lambda row: row["suite"].update(name="mini"),

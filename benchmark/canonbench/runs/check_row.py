@@ -16,7 +16,6 @@ from canonbench.leaderboard.rows import PlacedRow
 from canonbench.leaderboard.submission import Submission
 from canonbench.runs.board_findings import Findings
 from canonbench.runs.check_examples import implausible, results_of, suite_of
-from canonbench.runs.check_text import absolute_places
 from canonbench.runs.checkout import Checkout
 from canonbench.suite.tasks import TASKS
 
@@ -48,8 +47,6 @@ def _own_problems(row: Row, file: str, submissions: Mapping[str, Submission | No
         yield "a measured row has no examples here; 'canonbench submit' makes it a submitted one"
     if row.submission is not None and row.submission not in submissions:
         yield f"there is no folder submissions/{row.submission}"
-    for found in absolute_places(row.to_line()):
-        yield f"names a place on one machine, {found}"
     if row.state in ("submitted", "reproduced"):
         if file != f"{row.submission}.jsonl":
             yield f"rows of submission {row.submission!r} belong in {row.submission}.jsonl"

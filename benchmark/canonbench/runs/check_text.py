@@ -39,10 +39,5 @@ def private_things(path: Path) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(lines, start=1):
         if HUB_TOKEN.search(line):
             yield number, "looks like a secret (Hugging Face token)"
-        for found in absolute_places(line):
+        for found in ABSOLUTE.findall(line):
             yield number, f"names a place on one machine, {found}"
-
-
-def absolute_places(text: str) -> list[str]:
-    """The absolute paths in a text."""
-    return ABSOLUTE.findall(text)

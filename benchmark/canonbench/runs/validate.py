@@ -14,6 +14,7 @@ from canonbench.runs.board_findings import BoardFinding, Findings
 from canonbench.runs.check_examples import results_of
 from canonbench.runs.check_folder import EXAMPLES, check_code, check_folder
 from canonbench.runs.check_row import check_row
+from canonbench.runs.check_text import private_things
 from canonbench.runs.checkout import Checkout, find_checkout
 
 SAME_BASE = 0.5
@@ -76,8 +77,12 @@ def _rows(checkout: Checkout, only: str | None, findings: Findings) -> list[Plac
     """All rows that can be read; of one submission, those that name it and those of its file."""
     placed: list[PlacedRow] = []
     for path in sorted(checkout.rows.glob("*.jsonl")):
-        with findings.at(checkout.place(path)):
+        place = checkout.place(path)
+        with findings.at(place):
             placed += read_rows_file(path)
+        if only is None or path == checkout.rows_file(only):
+            for line, what in private_things(path):
+                findings.error(f"{place}:{line}", what)
     if only is not None:
         own = checkout.rows_file(only).name
         return [each for each in placed if each.row.submission == only or each.place.partition(":")[0] == own]
