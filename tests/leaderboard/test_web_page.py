@@ -269,7 +269,8 @@ def test_a_phone_shows_the_essential_columns_without_scrolling_sideways(browser:
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         heads = [head for head in page.locator("#board thead th").all() if head.is_visible()]
         assert [head.inner_text().split()[0] for head in heads] == ["Rank", "Method", "Δ"]
-        assert page.locator("#board td.delta").first.bounding_box()["x"] < 360
+        box = page.locator("#board td.delta").first.bounding_box()
+        assert box["x"] + box["width"] <= 360
         assert not page.get_by_label("Search").is_visible()
         page.get_by_text("Filters", exact=True).click()
         assert page.get_by_label("Search").is_visible()
@@ -279,11 +280,15 @@ def test_a_phone_shows_the_essential_columns_without_scrolling_sideways(browser:
 
 def test_print_has_every_row_and_no_filters(browser: Any, tmp_path: Path) -> None:
     rows = [edit_row(f"method-{number}", worth=number / 10) for number in range(60)]
-    with opened(browser, written(tmp_path / "index.html", drawn_up(rows))) as page:
+    a4 = {"width": 1032, "height": 700}  # landscape, without its margins
+    with opened(browser, written(tmp_path / "index.html", drawn_up(rows)), viewport=a4, color_scheme="dark") as page:
         assert page.locator("#board tbody tr").count() == 50
         page.emulate_media(media="print")
         page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
         assert page.locator("#board tbody tr").count() == 60
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1032
+        assert page.get_by_text("per-task; league 1e-3").is_visible()
+        assert luminance(colour(page, "body", "color")) < 0.1  # dark ink, whatever the screen
         assert not page.get_by_label("Search").is_visible()
         page.evaluate("window.dispatchEvent(new Event('afterprint'))")
         assert page.locator("#board tbody tr").count() == 50

@@ -89,6 +89,7 @@ function columns() {
 function buildTable(entries) {
   table?.destroy();
   byId("board").replaceChildren(element("thead"), element("tbody"));
+  byId("board").classList.toggle("part", chosen.tasks.size < data.tasks.length);
   table = new window.DataTable("#board", {
     data: entries,
     columns: columns(),
@@ -123,6 +124,7 @@ function show({ rebuild = false } = {}) {
   fitScale(entries);
   if (rebuild || table === null) buildTable(entries);
   else table.clear().rows.add(entries).draw();
+  byId("shown").textContent = `${field().name}; ${field().track}; league ${chosen.league}`;
   byId("summary").textContent = summary(entries);
   const everywhere = field().tables.flatMap((each) => each.entries.filter(matches).map((entry) => ({ entry, league: each.league })));
   return drawSoon(everywhere);
