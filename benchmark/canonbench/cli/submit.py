@@ -20,6 +20,7 @@ ROOT_HELP = "The checkout of the leaderboard. [default: the one that holds the w
 @option("--undo", is_flag=True, help="Take out what the same command without --undo put in.")
 @option("--code", metavar="FILE.py[:FUNCTION]", help="The method's code, if not where the run found it.")
 @option("--model-name", metavar="NAME", help="What to call the base, such as its hub id. [default: as in the run]")
+@option("--examples-at", metavar="hf://...", help="The run's examples.parquet on the hub, if too large for here.")
 @option("--root", type=click.Path(path_type=Path), help=ROOT_HELP)
 @config_option()
 def submit(
@@ -29,6 +30,7 @@ def submit(
     undo: bool,
     code: str | None,
     model_name: str | None,
+    examples_at: str | None,
     root: Path | None,
 ) -> None:
     """Put RUN, a finished run, on the leaderboard of this checkout and print the text of a pull request.
@@ -50,17 +52,20 @@ def submit(
     if undo and replace:
         raise UsageError("--undo and --replace contradict each other")
     if undo:
-        emit(draw_withdrawn(withdraw(runs, name, root=root, code=code, model_name=model_name)))
+        emit(draw_withdrawn(withdraw(runs, name, root=root, code=code, model_name=model_name, examples_at=examples_at)))
     else:
-        done = submit_run(runs, name, root=root, replace=replace, code=code, model_name=model_name)
+        done = submit_run(
+            runs, name, root=root, replace=replace, code=code, model_name=model_name, examples_at=examples_at
+        )
         emit(draw_submitted(done, runs))
 
 
 @click.command(short_help="Check the leaderboard's rows and submissions; exit code 1 if anything is wrong.")
 @click.argument("path", metavar="[PATH]", required=False, type=click.Path(path_type=Path))
+@option("--fetch", is_flag=True, help="Also fetch and check per-example values that are on the hub.")
 @config_option()
 @click.pass_context
-def validate(ctx: click.Context, path: Path | None) -> None:
+def validate(ctx: click.Context, path: Path | None, fetch: bool) -> None:
     """Check every row and every submission of a checkout, or of one folder under its submissions.
 
     \b
@@ -73,7 +78,7 @@ def validate(ctx: click.Context, path: Path | None) -> None:
     """
     from canonbench.runs.validate import validate as validate_board  # noqa: PLC0415  (torch and friends: not for --help)
 
-    findings = validate_board(path)
+    findings = validate_board(path, fetch=fetch)
     wrong = [each for each in findings if each.level != "note"]
     for each in findings:
         emit(f"{'note: ' if each.level == 'note' else ''}{each}\n", encoding="utf-8")

@@ -17,13 +17,19 @@ from canonbench.leaderboard.submission import Submission
 from canonbench.runs.board_findings import Findings
 from canonbench.runs.check_examples import implausible, results_of, suite_of
 from canonbench.runs.checkout import Checkout
+from canonbench.runs.hub_examples import fetch_examples
 from canonbench.suite.tasks import TASKS
 
 HUB = "hf://"
 
 
 def check_row(
-    placed: PlacedRow, checkout: Checkout, submissions: Mapping[str, Submission | None], findings: Findings
+    placed: PlacedRow,
+    checkout: Checkout,
+    submissions: Mapping[str, Submission | None],
+    findings: Findings,
+    *,
+    fetch: bool,
 ) -> None:
     """Everything about a row that can be told from it, its submission and its examples.
 
@@ -32,6 +38,7 @@ def check_row(
         checkout: where its examples are.
         submissions: every folder under ``submissions/``; None where its description is unusable.
         findings: added to.
+        fetch: whether to fetch examples that are on the hub.
     """
     row, place = placed.row, f"leaderboard/rows/{placed.place}"
     for message in _own_problems(row, placed.place.partition(":")[0], submissions):
@@ -39,7 +46,7 @@ def check_row(
     if row.state in ("submitted", "reproduced"):
         with findings.at(place):
             _check_settings(row, checkout, submissions)
-        _check_examples(row, place, checkout, findings)
+        _check_examples(row, place, checkout, findings, fetch)
 
 
 def _own_problems(row: Row, file: str, submissions: Mapping[str, Submission | None]) -> Iterator[str]:
@@ -88,13 +95,14 @@ def _check_settings(row: Row, checkout: Checkout, submissions: Mapping[str, Subm
         parse_settings(method.settings, for_task(row.hyperparameters or {}, task))
 
 
-def _check_examples(row: Row, place: str, checkout: Checkout, findings: Findings) -> None:
+def _check_examples(row: Row, place: str, checkout: Checkout, findings: Findings, fetch: bool) -> None:
     assert row.examples is not None, "submitted and reproduced rows name their examples"
-    if row.examples.file.startswith(HUB):
+    is_on_hub = row.examples.file.startswith(HUB)
+    if is_on_hub and not fetch:
         findings.note(place, f"its examples are on the hub and were not looked at: {row.examples.file}")
         return
     with findings.at(place):
-        path = examples_path(row, checkout)
+        path = fetch_examples(row.examples) if is_on_hub else examples_path(row, checkout)
         table = read_examples(path)
         unlike = differences(row, table)
         if unlike:

@@ -55,6 +55,7 @@ def submit(
     replace: bool = False,
     code: str | None = None,
     model_name: str | None = None,
+    examples_at: str | None = None,
 ) -> Submitted:
     """Put a finished run on the board of a checkout, under a submission's name.
 
@@ -66,6 +67,7 @@ def submit(
         replace: put the row in the place of one that the submission has of the same base in the same group.
         code: where the method's code is, if not where the run found it.
         model_name: what to call the base, where the run's name for it means nothing elsewhere.
+        examples_at: where the run's examples.parquet is on the hub, if it is not to stand in the repository.
 
     Raises:
         UsageError: no such run, no checkout, no fit name, or there is such a row and ``replace`` was not asked for.
@@ -75,7 +77,16 @@ def submit(
     finished, record = read_merged(given), read_record(given)
     with staged_copy(checkout, name) as staged:
         row = _stage(
-            staged, checkout, name, finished, given[0], record, replace=replace, code=code, model_name=model_name
+            staged,
+            checkout,
+            name,
+            finished,
+            given[0],
+            record,
+            replace=replace,
+            code=code,
+            model_name=model_name,
+            examples_at=examples_at,
         )
         found = require_valid(staged, name, finished.path)
         notes = _code_notes(staged.submission(name), record, row)
@@ -90,6 +101,7 @@ def withdraw(
     root: str | Path | None = None,
     code: str | None = None,
     model_name: str | None = None,
+    examples_at: str | None = None,
 ) -> Submitted:
     """Undo ``submit`` with the same arguments: take out the row, its examples, and what it wrote that nobody changed.
 
@@ -102,7 +114,18 @@ def withdraw(
     folder, rows_file = checkout.submission(name), checkout.rows_file(name)
     with tempfile.TemporaryDirectory(prefix="canonbench-") as temporary:
         fresh = empty_checkout(Path(temporary), name)
-        row = _stage(fresh, checkout, name, finished, given[0], record, replace=False, code=code, model_name=model_name)
+        row = _stage(
+            fresh,
+            checkout,
+            name,
+            finished,
+            given[0],
+            record,
+            replace=False,
+            code=code,
+            model_name=model_name,
+            examples_at=examples_at,
+        )
         standing = rows_of(checkout, name)
         if row not in standing:
             raise UsageError(f"{finished.path} is not on the board as a row of {name!r}")
@@ -111,7 +134,8 @@ def withdraw(
         keep = {each.examples.file for each in left if each.examples}
         assert row.examples is not None, "a submitted row names its examples"
         gone = [folder / each for each in unchanged if same_file(folder / each, fresh.submission(name) / each)]
-        gone += [checkout.root / row.examples.file] if row.examples.file not in keep else []
+        is_here = examples_at is None and row.examples.file not in keep
+        gone += [checkout.root / row.examples.file] if is_here else []
     if left:
         write_rows_file(rows_file, left)
     else:
@@ -141,12 +165,13 @@ def _stage(
     replace: bool,
     code: str | None,
     model_name: str | None,
+    examples_at: str | None,
 ) -> Row:
     """Make the submission as it will be, and the row."""
     folder = staged.submission(name)
     if not (folder / FILE).is_file():
         method = add_code(folder, checkout.submission(name), record, run.row, near, code)
-    row = submitted_row(run, folder, name, model_name)
+    row = submitted_row(run, folder, name, model_name, examples_at)
     if not (folder / FILE).is_file():
         write_draft(folder, row, method)
     standing = rows_of(staged, name)

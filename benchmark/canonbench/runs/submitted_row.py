@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from canonbench.errors import CanonbenchError
+from canonbench.errors import CanonbenchError, UsageError
 from canonbench.leaderboard.compact import LIMIT, compact, file_digest, write_examples
+from canonbench.leaderboard.recompute import differences
 from canonbench.leaderboard.row import ExamplesReference, ModelReference, Row
 from canonbench.runs.finished import Finished, row_path_of
 from canonbench.runs.folder import IDENTITY, RunFolder
+from canonbench.runs.hub_examples import require_address
 
 
 class RunRecord(NamedTuple):
@@ -47,38 +49,56 @@ def _record(run: str | Path) -> RunRecord:
         raise CanonbenchError(f"{path} is damaged") from error
 
 
-def submitted_row(run: Finished, folder: Path, name: str, model_name: str | None) -> Row:
-    """Write the run's examples into ``folder``, in compact form, and make the row that names them.
+def submitted_row(
+    run: Finished, folder: Path, name: str, model_name: str | None, examples_at: str | None = None
+) -> Row:
+    """The row that goes on the board, its examples written into ``folder`` in compact form unless they are elsewhere.
 
     Args:
         run: as measured.
         folder: of the submission ``name``.
         name: the submission's.
         model_name: what to call the base instead of what the run calls it.
+        examples_at: address on the hub of the run's examples.parquet.
 
     Raises:
+        UsageError: the address is none, or the run is made of several.
         CanonbenchError: the row is not of a run that was measured here, or its examples are too large.
     """
     row = run.row
     if row.state != "measured":
         raise CanonbenchError(f"{run.path}: its row is {row.state}; only a row that was measured can be submitted")
-    path = write_examples(compact(run.examples, row), folder)
-    if (size := path.stat().st_size) > LIMIT:
-        raise CanonbenchError(
-            f"{run.path}: its examples take {size / 2**20:.1f} MiB, the limit is {LIMIT >> 20}; use fewer --seeds"
-        )
-    examples = ExamplesReference(file=f"submissions/{name}/{path.name}", sha256=file_digest(path))
+    examples = _kept(run, folder, name) if examples_at is None else _on_hub(run, require_address(examples_at))
     content: dict[str, Any] = row.model_dump(by_alias=True)
-    base = None if row.base is None else _public(row.base, model_name)
     is_base = row.leagues is not None or row.base is None
     content |= {
         "state": "submitted",
         "submission": name,
         "examples": examples,
-        "base": base,
+        "base": None if row.base is None else _public(row.base, model_name),
         "model": _public(row.model, model_name if is_base else None),
     }
     return Row.model_validate(content)
+
+
+def _kept(run: Finished, folder: Path, name: str) -> ExamplesReference:
+    path = write_examples(compact(run.examples, run.row), folder)
+    if (size := path.stat().st_size) > LIMIT:
+        raise CanonbenchError(
+            f"{run.path}: its examples take {size / 2**20:.1f} MiB, the limit is {LIMIT >> 20}; "
+            "use fewer --seeds, or 'canonbench push' the run and say with --examples-at where they are"
+        )
+    return ExamplesReference(file=f"submissions/{name}/{path.name}", sha256=file_digest(path))
+
+
+def _on_hub(run: Finished, address: str) -> ExamplesReference:
+    """The run's own file under its address; that the row follows from it is seen now, while it is here."""
+    path = RunFolder(Path(run.path) if Path(run.path).is_dir() else Path(run.path).parent).examples_path
+    if not path.is_file():
+        raise UsageError("--examples-at is for a single run, whose examples.parquet was pushed as it is")
+    if unlike := differences(run.row, run.examples):
+        raise CanonbenchError(f"{run.path}: {unlike[0]}")
+    return ExamplesReference(file=address, sha256=file_digest(path))
 
 
 def _public(model: ModelReference, name: str | None) -> ModelReference:

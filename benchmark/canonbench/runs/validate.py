@@ -21,20 +21,21 @@ SAME_BASE = 0.5
 """Points by which two measurements of one base on one task may differ: another device, another version."""
 
 
-def validate(path: str | Path | None = None) -> list[BoardFinding]:
+def validate(path: str | Path | None = None, *, fetch: bool = False) -> list[BoardFinding]:
     """Everything that is wrong with a board, or with one submission and its rows. This imports submitted code.
 
     Args:
         path: a checkout, or a folder under its ``submissions``; None for the checkout that holds the working folder.
+        fetch: also fetch and check examples that are on the hub.
 
     Raises:
         UsageError: it is neither.
     """
     checkout, only = _what(path)
-    return check_board(checkout, only)
+    return check_board(checkout, only, fetch=fetch)
 
 
-def check_board(checkout: Checkout, only: str | None = None) -> list[BoardFinding]:
+def check_board(checkout: Checkout, only: str | None = None, *, fetch: bool = False) -> list[BoardFinding]:
     """See ``validate``; ``only`` names one submission."""
     findings = Findings(checkout.root)
     placed = _rows(checkout, only, findings)
@@ -47,7 +48,7 @@ def check_board(checkout: Checkout, only: str | None = None) -> list[BoardFindin
                 check_code(folder, place, described, findings)
             _check_unused(folder, place, placed, findings)
     for each in placed:
-        check_row(each, checkout, submissions, findings)
+        check_row(each, checkout, submissions, findings, fetch=fetch)
     _check_together(placed, findings)
     return findings.found
 
