@@ -192,6 +192,7 @@ TEXT_DAMAGE: dict[str, tuple[str, str, str]] = {
     "yaml": ("submission.yaml", "\n  - : [\n", "not valid YAML"),
     "settings": ("submission.yaml", "\nmethod: lora\nhyperparameters: {rnk: 3}\n", "unknown setting 'rnk'"),
     "import": ("method.py", "\nimport no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
+    "exit": ("method.py", "\nraise SystemExit(0)\n", "method method.py:edit: ends the program when it is imported"),
     "syntax": ("method.py", "\ndef (:\n", "cannot be imported: SyntaxError"),
     "path": ("method.py", "\nWEIGHTS = '/home/me/weights'\n", "names a place on one machine, /home/me/weights"),
     "windows": ("README.md", "\nin C:\\Users\\me\\runs\n", "names a place on one machine, C:\\Users\\me\\runs"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.aggregate_examples import COLUMNS, EDIT_COLUMNS
-from canonbench.leaderboard.row import ExamplesReference, Row
+from canonbench.leaderboard.row import Row
 
 if TYPE_CHECKING:
     import pyarrow
@@ -99,8 +99,3 @@ def file_digest(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error
-
-
-def reference(path: Path, place: str) -> ExamplesReference:
-    """How a row names the file in ``path``, found at ``place``."""
-    return ExamplesReference(file=place, sha256=file_digest(path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from canonbench.editing.method import find_method
+from canonbench.editing.method import Method, find_method
 from canonbench.editing.settings import parse_settings
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.compact import LIMIT
@@ -47,10 +47,18 @@ def check_code(folder: Path, place: str, submission: Submission, findings: Findi
         return
     with findings.at(f"{place}/{FILE}"):
         try:
-            method = find_method(folder)
+            method = method_of(folder)
             parse_settings(method.settings, method.defaults)
         except CanonbenchError as error:
             raise CanonbenchError(f"method {submission.method}: {error}") from error
+
+
+def method_of(folder: Path) -> Method:
+    """The submission's method; CanonbenchError if it cannot be imported, or if its code ends the program."""
+    try:
+        return find_method(folder)
+    except SystemExit as error:
+        raise CanonbenchError("ends the program when it is imported") from error
 
 
 def _check_files(folder: Path, place: str, findings: Findings) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from canonbench.editing.method import find_method
 from canonbench.editing.settings import parse_settings
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.compact import file_digest, read_examples
@@ -16,6 +15,7 @@ from canonbench.leaderboard.rows import PlacedRow
 from canonbench.leaderboard.submission import Submission
 from canonbench.runs.board_findings import Findings
 from canonbench.runs.check_examples import implausible, results_of, suite_of
+from canonbench.runs.check_folder import method_of
 from canonbench.runs.checkout import Checkout
 from canonbench.runs.hub_examples import fetch_examples
 from canonbench.suite.tasks import TASKS
@@ -88,7 +88,7 @@ def _check_settings(row: Row, checkout: Checkout, submissions: Mapping[str, Subm
     if submission.method is None:
         raise CanonbenchError(f"submissions/{row.submission} has no method, so this edit run cannot be repeated")
     try:
-        method = find_method(checkout.submission(str(row.submission)))
+        method = method_of(checkout.submission(str(row.submission)))
     except CanonbenchError:
         return  # a finding of the folder's
     for task in results_of(row):
