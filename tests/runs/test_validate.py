@@ -276,6 +276,19 @@ def test_a_row_of_the_embedded_suite_is_compared_with_it(step_world: Path, tmp_p
     assert any(each.startswith(f"{ROWS}:1: {first}") for each in findings(root)), findings(root)
 
 
+def test_the_published_suite_s_size_is_known_without_it(
+    step_board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CANONBENCH_PUBLISHED_DIR", raising=False)
+    root = copy_of(step_board, tmp_path / "board")
+    change_row(root, lambda row: row["suite"].update(name="published", version="15a1e7b0c726"))
+    found = findings(root)
+    assert f"{ROWS}:1: country evaluation: 3 rows, suite 'published' has 582" in found
+    assert f"{ROWS}:1: verb hard_negatives: 3 rows, suite 'published' has 720" in found
+    change_row(root, lambda row: row["suite"].update(version="of another day"))
+    assert findings(root) == []
+
+
 def test_what_is_no_checkout_is_a_misuse(step_board: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not in a checkout"):
         validate(tmp_path)

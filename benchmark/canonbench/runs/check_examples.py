@@ -15,6 +15,7 @@ from canonbench.runs.questions import Question, question
 from canonbench.scoring.protocol import Protocol, protocol
 from canonbench.suite import Suite
 from canonbench.suite.load import NAMES
+from canonbench.suite.published_counts import published_counts
 
 if TYPE_CHECKING:
     import pyarrow
@@ -57,6 +58,17 @@ def implausible(row: Row, examples: pyarrow.Table, suite: Suite | None) -> Itera
             yield f"{what}: row {int(np.argmax(block.n_tokens < 1))} has no scored token"
         elif suite is not None:
             yield from _unlike_suite(row, suite, rules, task, part, block)
+        elif (n := _published_rows(row, rules, task, part)) not in (None, block.index.size):
+            yield f"{what}: {block.index.size} rows, suite {row.suite.name!r} has {n}"
+
+
+def _published_rows(row: Row, rules: Protocol, task: str, part: str) -> int | None:
+    """How many rows the published suite has there, by its manifest; None of another suite or version."""
+    counts = published_counts()
+    if (row.suite.name, row.suite.version) != ("published", counts.version) or row.limit is not None:
+        return None
+    is_vals = part == "hard_negatives" and rules.hard_negatives == "val"
+    return counts.rows.get((task, "val" if is_vals else row.split, part))
 
 
 def suite_of(row: Row) -> tuple[Suite | None, str | None]:
