@@ -12,6 +12,7 @@ from page_cases import drawn_up, edit_row, no_scores, no_texts, two_flips
 from canonbench.leaderboard import ExamplesReference
 from canonbench.leaderboard.board import Board, board
 from canonbench.leaderboard.pages.html import html_page
+from canonbench.leaderboard.pages.records import board_data
 from canonbench.leaderboard.rows import PlacedRow
 from canonbench.suite import TASKS, Example
 from chromium import chromium, opened
@@ -152,6 +153,29 @@ def test_a_row_has_an_address(browser: Any, page_file: Path) -> None:
         dialog = page.get_by_role("dialog")
         assert dialog.locator("h2").inner_text() == f"{row.method} on {row.model.name}"
         assert dialog.locator("input:checked").get_attribute("value") == "1e-4"
+
+
+def test_an_address_of_a_row_that_is_not_in_that_league_opens_another_of_its_leagues(
+    browser: Any, page_file: Path
+) -> None:
+    row = drawn_up(some_rows()).tables[0].entries[0].placed.row
+    with opened(browser, page_file, address=f"#row={row.row_id}&league=1e-9") as page:
+        assert page.get_by_role("dialog").locator("input:checked").get_attribute("value") == "1e-3"
+    with opened(browser, page_file, address="#row=nothing&league=1e-3") as page:
+        assert not page.get_by_role("dialog").is_visible()
+
+
+@pytest.mark.parametrize(
+    ("base", "submission", "links"),
+    [
+        ("owner/model-1b", "lora", ["../submissions/lora/", "https://huggingface.co/owner/model-1b"]),
+        ("javascript:alert(1)", "../..", []),
+        ("owner/model?x=<b>", "a/b", []),
+    ],
+)
+def test_only_names_that_can_be_addresses_become_links(base: str, submission: str, links: list[str]) -> None:
+    (row,) = board_data(drawn_up([edit_row(base=base, submission=submission)]), no_scores, no_texts)["rows"].values()
+    assert [link for link in (row["submission"], row["hub"]) if link] == links
 
 
 def test_the_keyboard_reaches_sorting_and_rows(browser: Any, page_file: Path) -> None:

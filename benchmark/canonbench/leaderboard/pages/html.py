@@ -11,7 +11,7 @@ from canonbench.leaderboard.pages.records import Texts, board_data
 from canonbench.leaderboard.pages.vendored import data_tables, licences, vega
 from canonbench.leaderboard.pages.words import file_of
 
-SCRIPTS = ("format.js", "figures.js", "details.js", "board.js")
+SCRIPTS = ("format.js", "state.js", "figures.js", "details.js", "table.js", "board.js")
 """One module, in this order."""
 
 

@@ -1,6 +1,5 @@
 // Everything that is known of a row, in a dialog.
 const dialog = document.getElementById("details");
-const LIKELY = { fixed: "Fixed", broken: "Broken" };
 
 function cell(content, attributes = {}) {
   return element("td", attributes, content);
@@ -12,7 +11,8 @@ function withInterval(value, pair, digits) {
 
 function taskRow(name, values) {
   const task = taskValues(values);
-  const membership = task.membership === null || task.membership === "in" ? null : element("span", { class: "tag warn" }, task.membership);
+  const isDoubtful = task.membership !== null && task.membership !== "in";
+  const membership = isDoubtful ? element("span", { class: "tag warn" }, task.membership) : null;
   return element(
     "tr",
     {},
@@ -29,8 +29,13 @@ function taskRow(name, values) {
   );
 }
 
+const HEADS = [
+  ...["Task", "n", "Base, %", "Edited, %", "Δ success [95 %]", "SE", "Δ clean rows"],
+  ...["Hard Δ, nats [95 %]", "Ratio − 1", "Candidate"],
+];
+
 function taskTable(entry) {
-  const heads = ["Task", "n", "Base, %", "Edited, %", "Δ success [95 %]", "SE", "Δ clean rows", "Hard Δ, nats [95 %]", "Ratio − 1", "Candidate"];
+  const heads = HEADS.map((head, at) => element("th", { scope: "col", class: at ? null : "text" }, head));
   const total = element(
     "tr",
     { class: "total" },
@@ -45,38 +50,36 @@ function taskTable(entry) {
     cell(excess(entry.excess)),
     cell(""),
   );
-  return element(
-    "div",
-    { class: "scroll" },
-    element(
-      "table",
-      {},
-      element("thead", {}, element("tr", {}, heads.map((head, index) => element("th", { scope: "col", class: index ? null : "text" }, head)))),
-      element("tbody", {}, Object.entries(entry.tasks).map(([name, values]) => taskRow(name, values)), total),
-    ),
-  );
+  const rows = Object.entries(entry.tasks).map(([name, values]) => taskRow(name, values));
+  const table = element("table", {}, element("thead", {}, element("tr", {}, heads)), element("tbody", {}, rows, total));
+  return element("div", { class: "scroll" }, table);
 }
 
 function flip(kind, [index, before, after], examples) {
   const [subject, prefix, continuation] = examples?.[index] ?? [null, null, null];
   const text = prefix === null ? null : element("q", {}, prefix, element("b", {}, continuation));
-  return element("div", { class: `flip ${kind}` }, element("div", { class: "hint" }, `row ${index}${subject ? `, ${subject}` : ""}: ${before} → ${after}`), text);
+  const line = `row ${index}${subject ? `, ${subject}` : ""}: ${before} → ${after}`;
+  return element("div", { class: `flip ${kind}` }, element("div", { class: "hint" }, line), text);
+}
+
+function flippedTask(task, kinds, examples) {
+  const counts = Object.entries(kinds).map(([kind, { n }]) => `${n} ${kind}`);
+  const rows = Object.entries(kinds).flatMap(([kind, each]) => each.rows.map((row) => flip(kind, row, examples)));
+  const left = Object.values(kinds).reduce((sum, each) => sum + each.n - each.rows.length, 0);
+  const more = left > 0 ? element("p", { class: "hint" }, `${left} more in the file of per-example values`) : null;
+  return element("details", {}, element("summary", {}, `${task}: ${counts.join(", ")}`), rows, more);
 }
 
 function flips(field, entry) {
   if (!entry.flips) return [];
-  const parts = Object.entries(entry.flips).map(([task, kinds]) => {
-    const counts = Object.entries(kinds).map(([kind, { n }]) => `${n} ${kind}`).join(", ");
-    const rows = Object.entries(kinds).flatMap(([kind, { rows }]) => rows.map((row) => flip(kind, row, field.examples[task])));
-    const left = Object.values(kinds).reduce((sum, { n, rows }) => sum + n - rows.length, 0);
-    const more = left > 0 ? element("p", { class: "hint" }, `${left} more in the file of per-example values`) : null;
-    return element("details", {}, element("summary", {}, `${task}: ${counts}`), rows, more);
-  });
-  return [element("h3", {}, "Rows that it fixed and broke"), element("p", { class: "hint" }, "With the first seed; the largest changes first."), ...parts];
+  const parts = Object.entries(entry.flips).map(([task, kinds]) => flippedTask(task, kinds, field.examples[task]));
+  const hint = element("p", { class: "hint" }, "With the first seed; the largest changes first.");
+  return section("Rows that it fixed and broke", hint, ...parts);
 }
 
 function facts(pairs) {
-  return element("dl", { class: "facts" }, pairs.flatMap(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]));
+  const lines = pairs.flatMap(([name, text]) => [element("dt", {}, name), element("dd", {}, text)]);
+  return element("dl", { class: "facts" }, lines);
 }
 
 function section(title, ...content) {
@@ -94,6 +97,7 @@ function links(row) {
 /** Show a row in one league; ``also`` are the leagues in which it stands. */
 function showDetails(field, league, entry, also, choose) {
   const row = data.rows[entry.row];
+  const rank = entry.rank === null ? "not ranked" : `rank ${entry.rank}${entry.tied ? ", shared" : ""}`;
   const close = element("button", { type: "button", class: "close" }, "Close");
   close.addEventListener("click", () => dialog.close());
   const leagues = also.map((label) => {
@@ -116,8 +120,8 @@ function showDetails(field, league, entry, also, choose) {
     element(
       "div",
       { class: "body" },
-      element("fieldset", {}, element("legend", { class: "hint" }, "League"), element("div", { class: "choice" }, leagues)),
-      element("p", {}, stateTag(row.state), " ", entry.rank === null ? "not ranked" : `rank ${entry.rank}${entry.tied ? ", shared" : ""}`, " · ", row.source),
+      element("fieldset", {}, element("legend", {}, "League"), element("div", { class: "choice" }, leagues)),
+      element("p", {}, stateTag(row.state), ` ${rank} · ${row.source}`),
       entry.note ? element("p", { class: entry.unreliable ? "worse" : "lead" }, entry.note) : null,
       links(row),
       taskTable(entry),

@@ -16,7 +16,8 @@ function pointsOf(entries, league) {
   return (own.length > MANY ? own : entries).map(({ entry, league: label }) => {
     const row = data.rows[entry.row];
     const { delta, low, high, hard, excess } = entry;
-    return { row: entry.row, method: row.method, base: row.base, league: label, aside: label !== league, delta, low, high, hard, excess, size: row.size };
+    const known = { row: entry.row, method: row.method, base: row.base, size: row.size };
+    return { ...known, league: label, aside: label !== league, delta, low, high, hard, excess };
   });
 }
 
@@ -57,7 +58,8 @@ async function drawOne(name, field, points, open) {
 }
 
 /** When the browser has nothing more urgent to do. */
-const idle = () => new Promise((go) => (window.requestIdleCallback ? window.requestIdleCallback(go, { timeout: 500 }) : window.setTimeout(go)));
+const idle = () =>
+  new Promise((go) => (window.requestIdleCallback ? requestIdleCallback(go, { timeout: 500 }) : setTimeout(go)));
 
 let queue = Promise.resolve();
 let wanted = 0;
