@@ -228,6 +228,20 @@ def test_tasks_may_have_hyperparameters_of_their_own_and_are_reproduced_with_the
     assert {path.name for path in (tmp_path / "again").iterdir()} == {"company", "country"}
 
 
+def test_a_draft_of_tasks_with_hyperparameters_of_their_own_has_those_that_they_share(
+    step_world: Path, tmp_path: Path
+) -> None:
+    root = empty_board(tmp_path)
+    parts = [
+        run_step(step_world, f"ctx-{shots}", method="in-context", tasks=tasks, settings={"shots": shots})
+        for shots, tasks in ((1, FIRST), (2, REST))
+    ]
+    submit(parts, "ctx", root=root)
+    describe(root, "ctx")
+    assert read_submission(root / "submissions/ctx").hyperparameters == {"separator": "\n"}
+    assert [each for each in validate(root) if each.level != "note"] == []
+
+
 def test_runs_that_do_not_belong_together_are_refused(step_world: Path, tmp_path: Path) -> None:
     root = empty_board(tmp_path)
     how = {"root": root, "code": str(step_world / "step.py")}

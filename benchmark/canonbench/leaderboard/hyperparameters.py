@@ -14,17 +14,21 @@ from typing import Any
 BY_TASK = "by_task"
 
 
+def shared(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What all tasks were edited with."""
+    return {name: value for name, value in hyperparameters.items() if name != BY_TASK}
+
+
 def for_task(hyperparameters: Mapping[str, Any], task: str) -> dict[str, Any]:
     """All that the task was edited with."""
-    shared = {name: value for name, value in hyperparameters.items() if name != BY_TASK}
-    return shared | dict(hyperparameters.get(BY_TASK, {}).get(task, {}))
+    return shared(hyperparameters) | dict(hyperparameters.get(BY_TASK, {}).get(task, {}))
 
 
 def joined(of_tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """One row's hyperparameters, from those of every task; ``for_task`` gives each its own back."""
     first, *others = of_tasks.values()
-    shared = {name: value for name, value in first.items() if all(name in o and o[name] == value for o in others)}
+    same = {name: value for name, value in first.items() if all(name in o and o[name] == value for o in others)}
     own = {
-        task: {name: value for name, value in values.items() if name not in shared} for task, values in of_tasks.items()
+        task: {name: value for name, value in values.items() if name not in same} for task, values in of_tasks.items()
     }
-    return shared | ({BY_TASK: own} if any(own.values()) else {})
+    return same | ({BY_TASK: own} if any(own.values()) else {})

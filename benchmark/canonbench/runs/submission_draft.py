@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from canonbench.errors import CanonbenchError
+from canonbench.leaderboard.hyperparameters import shared
 from canonbench.leaderboard.row import Row
 from canonbench.leaderboard.submission import FILE, TODO
 from canonbench.runs.check_folder import CODE, README, TEXTS
@@ -72,7 +73,7 @@ def write_draft(folder: Path, row: Row, method: str | None) -> None:
         "paper": None,
         "code": None,
         "method": method,
-        "hyperparameters": row.hyperparameters or {},
+        "hyperparameters": shared(row.hyperparameters or {}),
         "tuning": {"how": f"{TODO}: how the hyperparameters were chosen, on which split", "trials": None},
         "models": [row.model.name],
     }
