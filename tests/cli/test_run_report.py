@@ -95,11 +95,30 @@ def test_a_checkpoint_has_one_table_and_its_one_ratio(canonbench: Canonbench, ru
         assert "The texts of this suite are not on this page" in page.locator("main").inner_text()
 
 
-def test_without_a_base_there_is_nothing_to_plot(canonbench: Canonbench, runs: Path, alone_run: Path) -> None:
+def test_without_a_base_there_is_nothing_to_plot(
+    canonbench: Canonbench, runs: Path, alone_run: Path, browser: Any
+) -> None:
     assert canonbench("report", str(alone_run), "--out", "alone.html").code == 0
-    page = Path("alone.html").read_text(encoding="utf-8")
-    assert "<figure>" not in page
-    assert "Rows that the edit" not in page
+    text = Path("alone.html").read_text(encoding="utf-8")
+    assert "<figure>" not in text
+    assert "Rows that the edit" not in text
+    row = Row.read("alone/row.json")
+    assert row.tasks is not None
+    with opened(browser, runs / "alone.html") as page:
+        cells = page.get_by_role("row", name="country").inner_text().split("\t")
+        assert page.locator("h1").inner_text() == "tiny"
+    assert cells[:3] == ["country", "4", f"{row.tasks['country'].success.edited:.1f}"]
+
+
+def test_a_title_names_no_folders_of_this_machine(canonbench: Canonbench, runs: Path) -> None:
+    model = {"name": "/home/somebody/models/base", "source": "folder", "revision": None}
+    write_edit_run(Path("own"), Path("suite"), model=model, base=model)
+    write_fixed_run(Path("made"), Path("suite"), model={**model, "name": "/home/somebody/edited"}, base=model)
+    for run, title in (("own", "lora on base"), ("made", "edited, edited from base")):
+        canonbench("report", run, "--out", f"{run}.html")
+        page = Path(f"{run}.html").read_text(encoding="utf-8")
+        assert f"<h1>{title}</h1>" in page
+        assert "somebody" not in page
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from canonbench.errors import CanonbenchError, UsageError, unknown_name
 from canonbench.leaderboard.compare import Side
 from canonbench.leaderboard.flips import Flip, flips, said
 from canonbench.leaderboard.pages.document import asset, document
-from canonbench.leaderboard.pages.facts import group_facts, hyperparameters, row_facts
-from canonbench.leaderboard.pages.points import base_of, method_of
+from canonbench.leaderboard.pages.facts import group_facts, hyperparameters, row_facts, short_name
 from canonbench.leaderboard.pages.texts import SuiteTexts, embedded_texts, evaluation_texts
 from canonbench.leaderboard.pages.words import signed
 from canonbench.leaderboard.row import Row
@@ -73,7 +72,8 @@ def report(
     return document(
         "report.html",
         scripts=[asset("report.js")],
-        title=f"{method_of(run.row)} on {base_of(run.row)}",
+        title=_title(run.row),
+        heading=_heading,
         signed=signed,
         excess=_excess,
         candidates=_candidates,
@@ -86,6 +86,20 @@ def report(
         hyperparameters=hyperparameters(run.row),
         facts=[*group_facts(run.row.comparable_group), *row_facts(run.row)],
     )
+
+
+def _title(row: Row) -> str:
+    """What was done to which model."""
+    model, base = short_name(row.model), None if row.base is None else short_name(row.base)
+    if row.method is None:
+        return model if base is None else f"{model}, edited from {base}"
+    return f"{row.method} on {base or model}"
+
+
+def _heading(shown: Shown) -> str:
+    if not shown.leagues:
+        return "Success and hard negatives"
+    return f"League{'s' if len(shown.leagues) > 1 else ''} {', '.join(shown.leagues)}"
 
 
 def _league(run: Finished, wanted: str | None) -> str | None:

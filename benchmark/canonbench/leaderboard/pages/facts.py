@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from canonbench.leaderboard.pages.points import base_of, method_of
-from canonbench.leaderboard.row import ComparableGroup, Row
+from canonbench.leaderboard.row import ComparableGroup, ModelReference, Row
 
 Fact = tuple[str, str]
+
+
+def short_name(model: ModelReference) -> str:
+    """The model's name; of a path the end alone, for a page may travel and a folder of this machine says nothing."""
+    return model.name if model.source == "hub" else Path(model.name).name
 
 
 def group_facts(group: ComparableGroup) -> list[Fact]:
@@ -24,7 +30,7 @@ def row_facts(row: Row) -> list[Fact]:
     """Everything else; what the row does not say is left out."""
     general, prints = row.general, row.fingerprints
     known = {
-        "edited checkpoint": None if row.model.name in (base_of(row), method_of(row)) else row.model.name,
+        "edited checkpoint": None if row.model.name in (base_of(row), method_of(row)) else short_name(row.model),
         "base revision": (row.base or row.model).revision,
         "base fingerprint": prints.base,
         "checkpoint fingerprint": prints.model,
