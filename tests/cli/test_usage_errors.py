@@ -101,7 +101,7 @@ def test_no_arguments_at_all_gets_the_help_and_exit_code_2(canonbench: Canonbenc
     outcome = canonbench()
     assert outcome.code == 2
     assert outcome.err.startswith("Usage: canonbench [OPTIONS] COMMAND")
-    assert "evaluate  Score a checkpoint" in outcome.err
+    assert "Score a checkpoint" in outcome.err
 
 
 def test_the_error_stays_one_line_whatever_the_name_holds(canonbench: Canonbench, world: Path) -> None:
