@@ -18,6 +18,7 @@ from canonbench.models.products import FEWEST_ROWS, LONGEST_SUM, fast_products
 
 SIZES = st.integers(1, 450)
 YES_NO = st.booleans()
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_a_product_is_the_one_in_float64_within_float32_rounding(
     added = normal(width) if bias else None
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
         patch.setattr(products, "_gains", lambda: True)
-        with fast_products():
+        with fast_products(CPU):
             found = functional.linear(given_rows, weight, added)
     truth = functional.linear(given_rows.double(), weight.double(), None if added is None else added.double())
     assert found.dtype is torch.float32
@@ -82,7 +83,7 @@ def test_gradients_are_torchs_own(shape: tuple[int, ...], trained: str, calls: l
 
     truth = gradients()
     assert calls == []
-    with fast_products():
+    with fast_products(CPU):
         found = gradients()
     assert "_product" in calls
     for mine, other in zip(found, truth, strict=True):
@@ -96,7 +97,7 @@ def test_gpt2s_layers_are_taken_too(calls: list[str]) -> None:
 
     layer, rows = Conv1D(20, 30), normal(3, 4, 30)
     truth = layer(rows)
-    with fast_products():
+    with fast_products(CPU):
         found = layer(rows)
     assert calls
     torch.testing.assert_close(found, truth)
@@ -109,21 +110,21 @@ def test_gpt2s_layers_are_taken_too(calls: list[str]) -> None:
     ids=["few rows", "float64", "vectors", "bfloat16"],
 )  # fmt: skip
 def test_everything_else_stays_torchs_own(rows: Tensor, weight: Tensor, calls: list[str]) -> None:
-    with fast_products():
+    with fast_products(CPU):
         found = functional.linear(rows, weight)
     assert calls == []
     assert torch.equal(found, functional.linear(rows, weight))
 
 
 def test_shapes_that_do_not_fit_are_refused_in_torchs_own_way() -> None:
-    with fast_products(), pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+    with fast_products(CPU), pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         functional.linear(normal(20, 4), normal(3, 5))
 
 
 def test_no_stride_is_slow(calls: list[str]) -> None:
     """The operator has a path without any optimisation, a thousand times slower, that some strides would take."""
     rows, weight = normal(256, 400), normal(300, 800)[:, ::2]
-    with torch.inference_mode(), fast_products():
+    with torch.inference_mode(), fast_products(CPU):
         start = time.process_time()
         functional.linear(rows, weight)
         functional.linear(rows, normal(300, 800)[:, :400])
@@ -144,12 +145,18 @@ def test_an_operator_that_is_not_there_is_not_used(monkeypatch: pytest.MonkeyPat
     assert not products._is_right()
 
 
+def test_models_elsewhere_are_left_alone(calls: list[str]) -> None:
+    with fast_products(torch.device("meta")):
+        functional.linear(normal(20, 4), normal(3, 4))
+    assert calls == []
+
+
 def test_a_model_gives_the_same_inside_and_outside(calls: list[str]) -> None:
     model = nn.Sequential(nn.Linear(40, 500), nn.GELU(), nn.Linear(500, 40)).eval()
     rows = normal(64, 40)
     with torch.inference_mode():
         truth = model(rows)
-        with fast_products():
+        with fast_products(CPU):
             found = model(rows)
     assert calls.count("_exact_product") == 2
     torch.testing.assert_close(found, truth, rtol=1e-5, atol=1e-6)

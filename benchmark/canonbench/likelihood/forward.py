@@ -39,7 +39,7 @@ def log_probs(model: Any, pack: Pack, head: Head, during: Surrounding = without)
         head: how its output layer may be called, see ``Head``.
         during: makes the context in which the model's body runs.
     """
-    with fast_products():
+    with fast_products(model.device):
         found = _log_probs(model, pack, head, during)
     result: npt.NDArray[np.float64] = found.cpu().numpy()
     return result
