@@ -28,8 +28,8 @@ sums of 192 have the same error as MKL (root mean square, K = 576), and cost a t
 def fast_products(device: torch.device) -> AbstractContextManager[Any]:
     """A context in which linear layers (GPT-2's too) in float32 on the CPU run by oneDNN, gradients included.
 
-    It does nothing for a model on another ``device``, and where oneDNN would gain nothing (no AVX-512), is not there, or
-    gives other results.
+    It does nothing for a model on another ``device``, and where oneDNN would gain nothing (no AVX-512), is not there,
+    or gives other results.
     """
     return _ByOneDnn() if device.type == "cpu" and _gains() else nullcontext()
 
