@@ -142,9 +142,9 @@ def test_a_row_opens_its_details_and_gives_the_focus_back(browser: Any, page_fil
         dialog.get_by_role("radio", name="1e-5").check()
         assert dialog.locator("tr.total").inner_text() != wide
         page.keyboard.press("Escape")
+        page.wait_for_function("location.hash === ''")  # a dialog says that it closed a moment after it has
         assert not dialog.is_visible()
         assert page.evaluate("document.activeElement.className") == "open"
-        assert page.evaluate("location.hash") == ""
 
 
 def test_a_row_has_an_address(browser: Any, page_file: Path) -> None:
