@@ -4,31 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-ERROR = "canonbench: error: "
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended: exit code, standard output, standard error."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        """The message of the one error line, which must be the last line of standard error."""
-        lines = self.err.splitlines()
-        assert [line.startswith(ERROR) for line in lines] == [False] * (len(lines) - 1) + [True], self.err
-        assert "Traceback" not in self.err
-        return lines[-1].removeprefix(ERROR)
-
+from command_outcome import Outcome
 
 Canonbench = Callable[..., Outcome]
 

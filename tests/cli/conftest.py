@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_cases import Canonbench, Outcome
+from cli_cases import Canonbench
 from run_cases import edited_copy, write_suite
 
 from canonbench.cli.main import main
+from command_outcome import Outcome
 from tiny_models import save_tiny
 
 

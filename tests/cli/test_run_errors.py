@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_cases import ERROR, EVALUATE, MODEL, QUICK, Canonbench
+from cli_cases import EVALUATE, MODEL, QUICK, Canonbench
+
+from command_outcome import ERROR
 
 RUN = ("--run", "run")
 COMMAND = (sys.executable, "-m", "canonbench")

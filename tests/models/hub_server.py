@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
+from hub_answers import HubAnswers
 
-class Hub(BaseHTTPRequestHandler):
+
+class Hub(HubAnswers):
     """Serves ``repos``: {identifier: {revision: folder}}, a revision being a branch or tag."""
 
     repos: ClassVar[dict[str, dict[str, Path]]] = {}
     gated: ClassVar[set[str]] = set()
     asked: ClassVar[list[str]] = []
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path).strip("/")
@@ -71,26 +71,6 @@ class Hub(BaseHTTPRequestHandler):
             self.refuse(404, "EntryNotFound")
             return
         self.send(200, path.read_bytes(), {"ETag": f'"{etag(path)}"', "X-Repo-Commit": commit(folder)})
-
-    def reply(self, content: object) -> None:
-        """A JSON answer."""
-        self.send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
-
-    def refuse(self, status: int, code: str) -> None:
-        """An error as the hub words it."""
-        self.send(status, b"", {"X-Error-Code": code, "X-Error-Message": code})
-
-    def send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        """Status, headers, and the body unless only the head was asked for."""
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Keep the tests' output clean."""
 
 
 def commit(folder: Path) -> str:

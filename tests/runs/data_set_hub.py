@@ -9,9 +9,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from hub_answers import HubAnswers
 
 TOKEN = "hf_" + "x" * 20
 Files = dict[str, bytes]
@@ -55,11 +57,10 @@ class World:
     """Repositories that somebody else writes to while this account does."""
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(HubAnswers):
     """Parquet files travel as large files (git-lfs), all others within the commit."""
 
     world: ClassVar[World]
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         parts = self.parts()
@@ -180,23 +181,6 @@ class Hub(BaseHTTPRequestHandler):
     @property
     def address(self) -> str:
         return f"http://{self.headers['Host']}"
-
-    def reply(self, content: object) -> None:
-        self.send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
-
-    def refuse(self, status: int, code: str) -> None:
-        self.send(status, b"", {"X-Error-Code": code, "X-Error-Message": code})
-
-    def send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Keep the tests' output clean."""
 
 
 def large(path: str) -> bool:

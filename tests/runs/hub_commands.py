@@ -10,29 +10,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from unittest import mock
 
 from data_set_hub import TOKEN
 
-PREFIX = "canonbench: error: "
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def error(self) -> str:
-        last = self.err.splitlines()[-1]
-        assert last.startswith(PREFIX), self.err
-        return last.removeprefix(PREFIX)
+from command_outcome import Outcome
 
 
 class Canonbench(Protocol):
@@ -51,6 +35,7 @@ def commands(endpoint: str, cache: Path) -> Iterator[Canonbench]:
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "NO_PROXY": "*",
+        "PYTHONPATH": os.pathsep.join(sys.path),  # a program does not find the tests' helpers by itself
     }
     unset = ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "CANONBENCH_OFFLINE")
     environment = {key: value for key, value in os.environ.items() if key not in unset} | settings
