@@ -12,9 +12,10 @@ import pytest
 
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard import GeneralText, Row, TaskSpec, aggregate_edits
-from canonbench.leaderboard.compact import compact, file_digest, read_examples, write_examples
+from canonbench.leaderboard.compact import compact, read_examples, write_examples
 from canonbench.leaderboard.recompute import differences
 from canonbench.scoring import PROTOCOLS
+from canonbench.suite.jsonl import file_hash
 from worked_out import CHOICES, REPORTED, columns, edit_rows
 
 TASKS = {"country": TaskSpec("nll", -math.log(0.20)), "gender": TaskSpec("balance", math.log(1.5))}
@@ -52,7 +53,7 @@ def test_what_is_written_and_read_again_gives_every_number_of_the_row(tmp_path: 
     row = edit_row()
     path = write_examples(compact(table(), row), tmp_path)
     assert differences(row, read_examples(path)) == []
-    assert path.name == f"examples-{file_digest(path)[:12]}.parquet"
+    assert path.name == f"examples-{file_hash(path)[:12]}.parquet"
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 

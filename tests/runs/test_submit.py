@@ -12,7 +12,6 @@ from run_cases import edited_copy
 from submission_cases import DESCRIBED, STEP, copy_of, describe, empty_board, run_step, submitted
 
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.leaderboard.compact import file_digest
 from canonbench.leaderboard.hyperparameters import for_task
 from canonbench.leaderboard.row import Row
 from canonbench.leaderboard.rows import read_rows
@@ -21,6 +20,7 @@ from canonbench.runs.evaluate import evaluate
 from canonbench.runs.reproduce import reproduce
 from canonbench.runs.submit import submit, withdraw
 from canonbench.runs.validate import validate
+from canonbench.suite.jsonl import file_hash
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -38,7 +38,7 @@ def test_a_submitted_run_is_a_row_its_examples_its_code_and_a_description_to_com
     assert (place, row, row.state, row.submission) == ("step.jsonl:1", done.row, "submitted", "step")
     assert (row.leagues, row.general) == (measured.leagues, measured.general)
     assert row.examples is not None
-    assert row.examples.sha256 == file_digest(root / row.examples.file)
+    assert row.examples.sha256 == file_hash(root / row.examples.file)
     assert (root / "submissions/step/method.py").read_text(encoding="utf-8") == STEP
     assert set(files(root)) == set(done.written)
     todo = [each.message.partition(":")[0] for each in done.findings if each.level == "todo"]

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from submission_cases import copy_of, describe, empty_board, run_step
 
 from canonbench.errors import UsageError
-from canonbench.leaderboard.compact import file_digest, read_examples, write_examples
+from canonbench.leaderboard.compact import read_examples, write_examples
 from canonbench.leaderboard.row import Row
 from canonbench.leaderboard.rows import read_rows, write_rows_file
 from canonbench.runs.submit import submit
 from canonbench.runs.validate import validate
+from canonbench.suite.jsonl import file_hash
 
 ROWS = "leaderboard/rows/step.jsonl"
 FOLDER = "submissions/step"
@@ -44,7 +45,7 @@ def change_examples(root: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     old = root / placed.row.examples.file
     new = write_examples(change(read_examples(old)), root / FOLDER)
     old.unlink()
-    reference = {"file": f"{FOLDER}/{new.name}", "sha256": file_digest(new)}
+    reference = {"file": f"{FOLDER}/{new.name}", "sha256": file_hash(new)}
     change_row(root, lambda row: row.update(examples=reference))
 
 

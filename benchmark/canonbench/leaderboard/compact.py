@@ -7,13 +7,13 @@ is the same in all of them, then costs nothing. Indices and subjects say which e
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.aggregate_examples import COLUMNS, EDIT_COLUMNS
 from canonbench.leaderboard.row import Row
+from canonbench.suite.jsonl import file_hash
 
 if TYPE_CHECKING:
     import pyarrow
@@ -74,7 +74,7 @@ def write_examples(table: pyarrow.Table, folder: Path) -> Path:
             use_dictionary=others,
             use_byte_stream_split=floats,
         )
-        return part.replace(folder / f"examples-{file_digest(part)[:12]}.parquet")
+        return part.replace(folder / f"examples-{file_hash(part)[:12]}.parquet")
     except OSError as error:
         raise CanonbenchError(f"cannot write {folder}: {error.strerror}") from error
     finally:
@@ -90,12 +90,3 @@ def read_examples(path: Path) -> pyarrow.Table:
         return pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
         raise CanonbenchError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file; CanonbenchError if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.board import Scores
-from canonbench.leaderboard.compact import file_digest, read_examples
+from canonbench.leaderboard.compact import read_examples
 from canonbench.leaderboard.compare import Side
 from canonbench.leaderboard.entries import Entry
 from canonbench.runs.finished import Finished, sides
+from canonbench.suite.jsonl import file_hash
 
 if TYPE_CHECKING:
     import pyarrow
@@ -30,7 +31,7 @@ def scores_in(root: Path) -> Scores:
     @cache
     def read(file: str, sha256: str) -> pyarrow.Table:
         path = root / file
-        if file_digest(path) != sha256:
+        if file_hash(path) != sha256:
             raise CanonbenchError(f"{path} is not the file that its row names: it has another SHA-256")
         return read_examples(path)
 

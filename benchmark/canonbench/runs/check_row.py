@@ -7,7 +7,7 @@ from pathlib import Path
 
 from canonbench.editing.settings import parse_settings
 from canonbench.errors import CanonbenchError
-from canonbench.leaderboard.compact import file_digest, read_examples
+from canonbench.leaderboard.compact import read_examples
 from canonbench.leaderboard.hyperparameters import for_task
 from canonbench.leaderboard.recompute import differences
 from canonbench.leaderboard.row import Row
@@ -18,6 +18,7 @@ from canonbench.runs.check_examples import implausible, results_of, suite_of
 from canonbench.runs.check_folder import method_of
 from canonbench.runs.checkout import Checkout
 from canonbench.runs.hub_examples import fetch_examples
+from canonbench.suite.jsonl import file_hash
 from canonbench.suite.tasks import TASKS
 
 HUB = "hf://"
@@ -129,6 +130,6 @@ def examples_path(row: Row, checkout: Checkout) -> Path:
     path = checkout.root / file
     if not path.is_file():
         raise CanonbenchError(f"{file} is missing")
-    if (found := file_digest(path)) != digest:
+    if (found := file_hash(path)) != digest:
         raise CanonbenchError(f"{file} has the SHA-256 {found[:12]}..., the row names {digest[:12]}...")
     return path

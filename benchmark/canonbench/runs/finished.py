@@ -18,6 +18,7 @@ from canonbench.leaderboard.aggregate_examples import (
     read_edit_blocks,
     taken_blocks,
 )
+from canonbench.leaderboard.compact import read_examples
 from canonbench.leaderboard.compare import Side
 from canonbench.leaderboard.row import Row
 from canonbench.leaderboard.row_results import TaskResult
@@ -83,7 +84,7 @@ def read_finished(path: str | Path) -> Finished:
     folder, row = RunFolder(row_path.parent), Row.read(row_path)
     if not folder.examples_path.is_file():
         raise CanonbenchError(f"{row_path} has no {folder.examples_path.name} beside it, which holds what to compare")
-    return Finished(str(path), row, _read_table(folder.examples_path))
+    return Finished(str(path), row, read_examples(folder.examples_path))
 
 
 def sides(run: Finished, league: str | None, tasks: Iterable[str]) -> dict[str, Side]:
@@ -125,13 +126,3 @@ def _edited(blocks: EditBlocks, name: str, taken: Taken) -> Side:
         taken_blocks(blocks, name, "hard_negatives", taken) if has_hard else [],
         taken_blocks(blocks, name, "general", taken),
     )
-
-
-def _read_table(path: Path) -> pyarrow.Table:
-    import pyarrow as pa  # noqa: PLC0415  (slow to import)
-    import pyarrow.parquet as pq  # noqa: PLC0415  (slow to import)
-
-    try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise CanonbenchError(f"cannot read {path}: {' '.join(str(error).split())}") from error

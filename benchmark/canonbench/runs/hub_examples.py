@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.leaderboard.compact import file_digest
 from canonbench.leaderboard.row import ExamplesReference
 from canonbench.offline import require_network, to_stderr
 from canonbench.runs.hub_errors import one_line_of_the_hub
+from canonbench.suite.jsonl import file_hash
 
 ADDRESS = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{7,40})/(?P<path>\S+\.parquet)")
 """A commit, not a branch: what stands there must stay what it is."""
@@ -37,7 +37,7 @@ def fetch_examples(examples: ExamplesReference, say: Callable[[str], None] = to_
         from huggingface_hub import hf_hub_download  # noqa: PLC0415  (slow to import)
 
         found = hf_hub_download(match["repo"], match["path"], repo_type="dataset", revision=match["revision"])
-    if (digest := file_digest(Path(found))) != examples.sha256:
+    if (digest := file_hash(Path(found))) != examples.sha256:
         raise CanonbenchError(
             f"{examples.file} has the SHA-256 {digest[:12]}..., the row names {examples.sha256[:12]}..."
         )

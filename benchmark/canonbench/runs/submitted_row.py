@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import yaml
 
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.leaderboard.compact import LIMIT, compact, file_digest, write_examples
+from canonbench.leaderboard.compact import LIMIT, compact, write_examples
 from canonbench.leaderboard.recompute import differences
 from canonbench.leaderboard.row import ExamplesReference, ModelReference, Row
 from canonbench.runs.finished import Finished, row_path_of
 from canonbench.runs.folder import IDENTITY, RunFolder
 from canonbench.runs.hub_examples import require_address
+from canonbench.suite.jsonl import file_hash
 
 
 class RunRecord(NamedTuple):
@@ -88,7 +89,7 @@ def _kept(run: Finished, folder: Path, name: str) -> ExamplesReference:
             f"{run.path}: its examples take {size / 2**20:.1f} MiB, the limit is {LIMIT >> 20}; "
             "use fewer --seeds, or 'canonbench push' the run and say with --examples-at where they are"
         )
-    return ExamplesReference(file=f"submissions/{name}/{path.name}", sha256=file_digest(path))
+    return ExamplesReference(file=f"submissions/{name}/{path.name}", sha256=file_hash(path))
 
 
 def _on_hub(run: Finished, address: str) -> ExamplesReference:
@@ -98,7 +99,7 @@ def _on_hub(run: Finished, address: str) -> ExamplesReference:
         raise UsageError("--examples-at is for a single run, whose examples.parquet was pushed as it is")
     if unlike := differences(run.row, run.examples):
         raise CanonbenchError(f"{run.path}: {unlike[0]}")
-    return ExamplesReference(file=address, sha256=file_digest(path))
+    return ExamplesReference(file=address, sha256=file_hash(path))
 
 
 def _public(model: ModelReference, name: str | None) -> ModelReference:
