@@ -118,5 +118,8 @@ def _task_gradient(model: Any, weights: Weights, examples: Sequence[Encoded], lo
 
 
 def _kernels(model: Any) -> AbstractContextManager[Any]:
-    """On a GPU, attention by matrix products: the backward pass of the fused kernels adds up in any order."""
+    """On a GPU, attention by matrix products: the backward pass of the fused kernels adds up in any order.
+
+    On a CPU, the faster matrix products.
+    """
     return sdpa_kernel(SDPBackend.MATH) if model.device.type == "cuda" else fast_products(model.device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -15,6 +14,7 @@ from typing import Any, get_args
 
 from canonbench.editing.contract import Edit
 from canonbench.errors import CanonbenchError, UsageError, unknown_name
+from canonbench.suite.jsonl import file_hash
 from canonbench.yaml_file import read_mapping
 
 GROUP = "canonbench.methods"
@@ -48,7 +48,7 @@ class Method:
     def code_digest(self) -> str | None:
         """SHA-256 of the file that its function stands in; None of an object that only behaves like one."""
         source = inspect.getsourcefile(inspect.unwrap(self.edit)) if inspect.isroutine(self.edit) else None
-        return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else None
+        return file_hash(Path(source)) if source else None
 
 
 def find_method(reference: str | Path | Callable[..., Any]) -> Method:

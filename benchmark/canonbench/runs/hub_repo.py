@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from canonbench.offline import require_network, to_stderr
 from canonbench.runs.hub_errors import one_line_of_the_hub
 from canonbench.runs.hub_files import EXAMPLES, PATTERNS, PLACE, RUN_FILES, Parcel, check_rows, check_run
 from canonbench.runs.store import written
+from canonbench.suite.jsonl import file_hash
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, RepoFile
@@ -118,10 +118,9 @@ def _is_there(path: Path, there: RepoFile | None) -> bool:
 
     if there is None:
         return False
-    content = path.read_bytes()
     if there.lfs is not None:
-        return there.lfs.sha256 == hashlib.sha256(content).hexdigest()
-    return there.blob_id == git_hash(content)
+        return there.lfs.sha256 == file_hash(path)
+    return there.blob_id == git_hash(path.read_bytes())
 
 
 def examples_on_hub(parcel: Parcel, repo: str, commit: str) -> ExamplesReference | None:
@@ -129,7 +128,7 @@ def examples_on_hub(parcel: Parcel, repo: str, commit: str) -> ExamplesReference
     place = f"{parcel.folder}/{EXAMPLES}"
     if place not in parcel.files:
         return None
-    sha256 = hashlib.sha256(parcel.files[place].read_bytes()).hexdigest()
+    sha256 = file_hash(parcel.files[place])
     return ExamplesReference(file=f"hf://datasets/{repo}@{commit}/{place}", sha256=sha256)
 
 
