@@ -41,6 +41,8 @@ def load_checkpoint(path: Path, *, dtype: Any, trust: Trust) -> Any:
     """
     from transformers import AutoModelForCausalLM  # noqa: PLC0415  (slow to import)
 
+    import canonbench.models.backpack  # noqa: F401, PLC0415  (tells the Auto classes)
+
     if path.is_dir():
         _check_folder(path, trust)
     auto: Any = AutoModelForCausalLM
