@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -26,7 +26,7 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 from transformers.masking_utils import create_causal_mask
 from transformers.models.gpt2.modeling_gpt2 import GPT2PreTrainedModel
 from transformers.pytorch_utils import Conv1D
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 
 @strict
@@ -191,9 +191,9 @@ class BackpackModel(BackpackPreTrainedModel):
         """The word embeddings."""
         return self.gpt2_model.wte
 
-    def set_input_embeddings(self, value: nn.Embedding) -> None:
+    def set_input_embeddings(self, value: nn.Module) -> None:
         """Replace the word embeddings."""
-        self.gpt2_model.wte = value
+        self.gpt2_model.set_input_embeddings(value)
 
     def senses(self, token_ids: Tensor, *, edited: bool = True) -> Tensor:
         """The sense vectors (..., L, D) of token ids (...); each word's are computed once.
@@ -280,7 +280,9 @@ class BackpackModel(BackpackPreTrainedModel):
 class BackpackForCausalLM(BackpackPreTrainedModel, GenerationMixin):
     """The Backpack with its output layer, which is the word embeddings."""
 
-    _tied_weights_keys: ClassVar[dict[str, str]] = {"lm_head.weight": "backpack.gpt2_model.wte.weight"}
+    _tied_weights_keys: dict[str, str] = {  # noqa: RUF012  (an instance variable to transformers' types)
+        "lm_head.weight": "backpack.gpt2_model.wte.weight"
+    }
 
     def __init__(self, config: BackpackConfig) -> None:
         """With random weights, as GPT-2's."""
