@@ -19,6 +19,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
+import canonbench.models.backpack  # noqa: F401  (tells the Auto classes)
+
 TokenizerKind = Literal["plain", "bos", "eos", "bos+eos", "sentencepiece"]
 TOKENIZERS: tuple[TokenizerKind, ...] = ("plain", "bos", "eos", "bos+eos", "sentencepiece")
 
@@ -49,6 +51,7 @@ _SIZES: dict[str, dict[str, Any]] = {
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4},
     "mpt": {"d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": CONTEXT},
     "mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "time_step_rank": 2},
+    "backpack": _GPT2 | {"num_senses": 4, "sense_intermediate_scale": 2},
 }
 ARCHITECTURES = tuple(_SIZES)
 
