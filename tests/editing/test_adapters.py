@@ -169,3 +169,18 @@ def test_an_adapter_that_does_not_go_on_this_model_is_refused(options: dict[str,
         edit(model, TOKENIZER, ask(PeftSettings(options=options)))
     assert "\n" not in str(caught.value)
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("kind", "edited", "message"),
+    [
+        ("PREFIX_TUNING", False, "past_key_values holds tokens without their senses"),
+        ("PROMPT_TUNING", True, "edited senses are those of words: give input_ids"),
+    ],
+)
+def test_a_backpack_says_which_virtual_tokens_it_cannot_take(kind: str, edited: bool, message: str) -> None:
+    base: Any = tiny_model("backpack")
+    if edited:
+        base.edit_senses(torch.tensor([5]), torch.tensor([1]))
+    with pytest.raises(CanonbenchError, match=f"peft cannot put {kind} .* on BackpackForCausalLM: {message}"):
+        next(edit(base, TOKENIZER, ask(settings_of(kind))))

@@ -32,6 +32,7 @@ def test_full_changes_every_parameter(architecture: str) -> None:
     [
         ("gpt2", "transformer.h.1.mlp.c_proj.weight"),
         ("gptj", "transformer.h.1.mlp.fc_out.weight"),
+        ("backpack", "backpack.gpt2_model.h.1.mlp.c_proj.weight"),
         ("gpt_neox", "gpt_neox.layers.1.mlp.dense_4h_to_h.weight"),
         ("llama", "model.layers.1.mlp.down_proj.weight"),
         ("phi", "model.layers.1.mlp.fc2.weight"),
@@ -54,7 +55,7 @@ def test_locft_on_a_layer_that_does_not_exist_is_refused() -> None:
         locft.down_projection(tiny_model("llama"), locft.LocftSettings(layer=2))
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "gptj", "phi", "opt", "bloom"])
+@pytest.mark.parametrize("architecture", ["gpt2", "gpt_neox", "gptj", "phi", "opt", "bloom", "backpack"])
 def test_bitfit_changes_all_biases_and_nothing_else(architecture: str) -> None:
     model = tiny_model(architecture)
     found = changed(bitfit, model, bitfit.BitfitSettings(epochs=1))

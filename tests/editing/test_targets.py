@@ -24,6 +24,7 @@ PROJECTIONS = {
     "opt": ("model.decoder.layers", ["fc1", "fc2"]),
     "bloom": ("transformer.h", ["mlp.dense_h_to_4h", "mlp.dense_4h_to_h"]),
     "mpt": ("transformer.blocks", ["ffn.up_proj", "ffn.down_proj"]),
+    "backpack": ("backpack.gpt2_model.h", ["mlp.c_fc", "mlp.c_proj"]),
 }
 ROLES = {2: ["up", "down"], 3: ["gate", "up", "down"]}
 
@@ -31,7 +32,7 @@ ROLES = {2: ["up", "down"], 3: ["gate", "up", "down"]}
 @pytest.mark.parametrize("architecture", PROJECTIONS)
 def test_the_mlp_projections_of_the_chosen_layers_are_found_in_their_roles(architecture: str) -> None:
     blocks, inner = PROJECTIONS[architecture]
-    size = {"gpt2": "n_layer", "gptj": "n_layer", "bloom": "n_layer", "mpt": "n_layers"}
+    size = {"gpt2": "n_layer", "gptj": "n_layer", "bloom": "n_layer", "mpt": "n_layers", "backpack": "n_layer"}
     model = tiny_model(architecture, **{size.get(architecture, "num_hidden_layers"): 4})
     found = mlp_projections(model, range(1, 3))
     assert [each.name for each in found] == [f"{blocks}.{layer}.{name}" for layer in (1, 2) for name in inner]
@@ -108,7 +109,7 @@ def test_peft_puts_lora_on_exactly_those_layers(architecture: str) -> None:
     for name in found:
         layer = wrapped.get_submodule(name)
         assert (layer.r["default"], layer.scaling["default"]) == (3, 8 / 3)
-        assert layer.fan_in_fan_out is (architecture == "gpt2")
+        assert layer.fan_in_fan_out is (architecture in ("gpt2", "backpack"))
 
 
 def test_the_gate_can_be_left_out_as_released() -> None:

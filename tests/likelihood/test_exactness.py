@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from likelihood_cases import FAMILIES, TOLERANCE, exact, model_of, questions
 
 from canonbench.errors import CanonbenchError
 from canonbench.likelihood.engine import log_likelihoods, plan, score
 from canonbench.likelihood.reference import reference_log_probs
+from canonbench.likelihood.route import route
 from canonbench.likelihood.tokens import Encoder, Request
 from tiny_models import TOKENIZERS, tiny_tokenizer
 
@@ -28,6 +31,20 @@ def test_the_engine_equals_the_float64_reference(family: str, batch_tokens: int 
     for index, truth in enumerate(exact(model, requests)):
         assert found[index].dtype == np.float64
         np.testing.assert_allclose(found[index], truth, rtol=0, atol=TOLERANCE, err_msg=f"request {index}")
+
+
+def test_edited_senses_are_scored_by_the_same_fast_way() -> None:
+    plain, requests = model_of("backpack"), questions()
+    model = copy.deepcopy(plain)
+    words = sorted({token for ids, _ in requests for token in ids})[::3]
+    edit = model.edit_senses(torch.tensor(words), torch.tensor([word % 4 for word in words]))
+    edit.deltas.data.normal_(generator=torch.Generator().manual_seed(0))
+    assert route(model) == route(plain) == ("tree", "linear")
+    found = answers(model, requests, batch_tokens=96)
+    for index, truth in enumerate(exact(model, requests)):
+        np.testing.assert_allclose(found[index], truth, rtol=0, atol=TOLERANCE, err_msg=f"request {index}")
+    before = answers(plain, requests, batch_tokens=96)
+    assert max(np.abs(found[index] - before[index]).max() for index in found) > 1
 
 
 @pytest.mark.parametrize("family", ["llama", "gemma2", "mamba"])

@@ -58,7 +58,9 @@ def times_run(model: Any) -> list[int]:
     return used
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox", "gptj", "bloom", "mpt", "mamba", "gemma2", "opt"])
+@pytest.mark.parametrize(
+    "family", ["llama", "gpt2", "gpt_neox", "gptj", "bloom", "mpt", "mamba", "gemma2", "opt", "backpack"]
+)
 def test_a_resumed_model_answers_as_if_run_in_full(family: str, tmp_path: Path) -> None:
     base = model_of(family)
     edited = edited_above(base)

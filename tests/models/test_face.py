@@ -29,7 +29,7 @@ def test_the_context_is_as_long_as_the_model_runs(architecture: str) -> None:
     assert run(model, length or 2 * CONTEXT).isfinite().all()
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "gptj", "opt", "mpt"])
+@pytest.mark.parametrize("architecture", ["gpt2", "gptj", "opt", "mpt", "backpack"])
 def test_where_positions_are_a_table_one_more_token_is_too_many(architecture: str) -> None:
     with pytest.raises((IndexError, RuntimeError)):
         run(tiny_model(architecture), CONTEXT + 1)
