@@ -20,16 +20,19 @@ from tiny_models import save_tiny
 
 ROOT = Path(__file__).resolve().parents[1]
 SUBMISSIONS = sorted(path.name for path in (ROOT / "submissions").iterdir() if path.is_dir())
+OF_BACKPACK = ("senses",)
+"""Methods that are for no other model."""
 RUNNABLE = [name for name in SUBMISSIONS if read_submission(ROOT / "submissions" / name).method is not None]
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A suite of all six tasks, and a model with whatever a method may look for: biases, and more than four layers."""
+    """A suite of all six tasks, and models with whatever a method looks for: biases, more than four layers, senses."""
     folder = tmp_path_factory.mktemp("submissions")
     write_mini_slice(folder / "suite", rows=2, chunks=2)
     config = {"num_hidden_layers": 5, "attention_bias": True, "max_position_embeddings": 4096}
-    save_tiny(folder / "base", "llama", tokenizer="bos", **config)
+    save_tiny(folder / "llama", "llama", tokenizer="bos", **config)
+    save_tiny(folder / "backpack", "backpack", tokenizer="bos", n_positions=1024)
     return folder
 
 
@@ -40,7 +43,8 @@ def test_every_submission_runs_through_to_a_row_on_the_page(name: str, place: Pa
     folder = shutil.copytree(ROOT / "submissions" / name, root / "submissions" / name, ignore=ignore)
     takes = find_method(folder).settings
     quick = {"epochs": 1} if takes is not None and "epochs" in names(takes) else {}
-    row = edit(folder, str(place / "base"), suite=place / "suite", run=tmp_path / "run", keep="none", settings=quick)
+    base = place / ("backpack" if name in OF_BACKPACK else "llama")
+    row = edit(folder, str(base), suite=place / "suite", run=tmp_path / "run", keep="none", settings=quick)
     assert row.leagues is not None
     done = submit(tmp_path / "run", name, root=root)
     assert [str(each) for each in validate(root) if each.level != "note"] == []

@@ -156,6 +156,21 @@ def test_the_first_changed_block_is_read_off_the_tensors() -> None:
     assert changed(base, with_change(lambda model: model.lm_head.weight)) == 0
 
 
+def test_what_makes_a_backpacks_senses_and_their_weights_is_beside_all_blocks() -> None:
+    base = model_of("backpack")
+    for part in (
+        lambda model: model.backpack.sense_network.block.mlp.c_proj.weight,
+        lambda model: model.backpack.sense_weight_net.c_attn.weight,
+        lambda model: model.edit_senses(torch.tensor([3]), torch.tensor([1])).deltas,
+    ):
+        edited = copy.deepcopy(base)
+        part(edited).data += 0.1
+        assert changed(base, edited) == 2
+    edited = copy.deepcopy(base)
+    edited.backpack.gpt2_model.wte.weight.data += 0.1
+    assert changed(base, edited) == 0
+
+
 def test_an_adapter_on_upper_blocks_leaves_the_lower_ones_unchanged(tmp_path: Path) -> None:
     from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model  # noqa: PLC0415  (slow to import)
 

@@ -35,8 +35,8 @@ CAUSAL = {"task_type": "CAUSAL_LM"}
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     write_suite(folder / "suite", chunks=4)
-    for name, options in (("llama", {}), ("gpt2", {}), ("tied", {"tie_word_embeddings": True})):
-        save_tiny(folder / name, "gpt2" if name == "gpt2" else "llama", tokenizer="bos", **options)
+    for name, options in (("llama", {}), ("gpt2", {}), ("backpack", {}), ("tied", {"tie_word_embeddings": True})):
+        save_tiny(folder / name, "llama" if name == "tied" else name, tokenizer="bos", **options)
     return folder
 
 
@@ -65,6 +65,12 @@ def prefixed(model: Any, tokenizer: Any) -> Any:
     return edit(model, tokenizer, EditRequest("country", "nll", examples, [], 0, InContextSettings()))
 
 
+def with_senses(model: Any, _tokenizer: Any) -> Any:
+    edit = model.edit_senses(torch.arange(3, 200), torch.arange(3, 200) % 4)
+    edit.deltas.data += torch.linspace(-1, 1, edit.deltas.numel()).view_as(edit.deltas)
+    return model
+
+
 def lora(*targets: str, **options: Any) -> peft.PeftConfig:
     return peft.LoraConfig(**CAUSAL, target_modules=list(targets), r=4, **options)
 
@@ -78,6 +84,7 @@ EDITS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "ia3": ("llama", tuned(peft.IA3Config(**CAUSAL, target_modules=["k_proj"], feedforward_modules=[]))),
     "prompt tuning": ("llama", tuned(peft.PromptTuningConfig(**CAUSAL, num_virtual_tokens=5))),
     "in-context": ("llama", prefixed),
+    "senses": ("backpack", with_senses),
 }
 EXPORTED = [name for name in EDITS if name not in ("prompt tuning", "in-context")]
 
@@ -110,7 +117,7 @@ def test_an_artefact_gets_the_scores_that_the_model_had_in_place(kind: str, worl
     assert opened.fingerprints == in_place.fingerprints
     assert opened.base is not None
     assert opened.base.name == str(world / EDITS[kind][0])
-    assert opened.model.source == ("edit" if EDITS[kind][1] in (scaled, prefixed) else "peft")
+    assert opened.model.source == ("edit" if EDITS[kind][1] in (scaled, prefixed, with_senses) else "peft")
     assert opened.general is not None
     assert opened.general.ratio != 1
 

@@ -16,8 +16,8 @@ from canonbench.editing.batches import Chunks, Encoded, encode_canonical, groupe
 from canonbench.editing.contract import EditRequest
 from canonbench.editing.finetune_settings import FinetuneSettings
 from canonbench.editing.losses import example_losses
-from canonbench.editing.regularizers import make_regularizer
-from canonbench.editing.teacher import AdapterOff
+from canonbench.editing.regularizers import ChangesFrom, anywhere, make_regularizer
+from canonbench.editing.teacher import AdapterOff, Base
 from canonbench.editing.weights import Weights, training_only
 from canonbench.errors import CanonbenchError
 from canonbench.models.products import fast_products
@@ -36,6 +36,7 @@ def finetune(
     *,
     own: Sequence[str] | None = None,
     adapter_off: AdapterOff = nullcontext,
+    changes_from: ChangesFrom = anywhere,
 ) -> Iterator[Any]:
     """Train the parameters of the names ``trained`` in place; yields ``model`` after each epoch.
 
@@ -58,6 +59,8 @@ def finetune(
         trained: as in ``model.named_parameters()``; all others stay as they are.
         own: those of them that are the base's own and not an adapter's; all, if not given.
         adapter_off: a context in which the model runs without the adapter that trains, if one does.
+        changes_from: the first place of a sequence where training may change an output; outputs before it are not
+            compared with the base's.
 
     Raises:
         CanonbenchError: the examples or R cannot be used with this model, there is no R though the regulariser needs
@@ -71,8 +74,14 @@ def finetune(
         weights = Weights(model, trained)
         chunks = partial(Chunks, model, tokenizer, request.regularization, text)
         with _kernels(model):
-            bases_own = trained if own is None else own
-            regularize = make_regularizer(settings, model, weights, bases_own, adapter_off, chunks)
+            regularize = make_regularizer(
+                settings,
+                model,
+                weights,
+                lambda: Base(weights.copies(trained if own is None else own), adapter_off),
+                chunks,
+                changes_from,
+            )
         optimizer = weights.adam(settings.lr)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=settings.epochs)
         steps = per_epoch * settings.epochs

@@ -63,11 +63,6 @@ def example_losses(model: Any, examples: Sequence[Encoded], loss: str) -> Tensor
     return losses
 
 
-def whole(chunks: Sequence[Request], device: torch.device) -> Padded:
-    """Chunks of text as a batch, all of whose positions are wanted."""
-    return padded([(ids, range(len(ids))) for ids, _ in chunks], device)
-
-
 def summed_kl(base_logits: Tensor, logits: Tensor) -> Tensor:
     """Σ KL(p_0 ‖ p) in nats over rows (R, V) of logits of the base and of the model in training.
 

@@ -26,6 +26,7 @@ BUILT_IN = {
     "peft": "canonbench.editing.peft_method:edit",
     "locft": "canonbench.editing.locft:edit",
     "bitfit": "canonbench.editing.bitfit:edit",
+    "senses": "canonbench.editing.senses:edit",
     "in-context": "canonbench.editing.in_context:edit",
 }
 

@@ -5,16 +5,16 @@ A regulariser is a function that adds the gradient of its term to the weights' a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from canonbench.editing.batches import Chunks, grouped
+from canonbench.editing.batches import Chunks, grouped, padded
 from canonbench.editing.finetune_settings import FinetuneSettings
-from canonbench.editing.losses import log_likelihoods, summed_kl, whole
-from canonbench.editing.teacher import AdapterOff, Base, both_logits
+from canonbench.editing.losses import log_likelihoods, summed_kl
+from canonbench.editing.teacher import Base, both_logits
 from canonbench.editing.weights import Weights, add_gradient
 from canonbench.likelihood.tokens import Request
 from canonbench.models.face import vocabulary_size
@@ -26,14 +26,22 @@ chunks of 500 tokens at a vocabulary of 50,000."""
 Regularizer = Callable[[int], float]
 """Given the number of canonical examples in the step: adds its gradient, returns its term of the training loss."""
 
+ChangesFrom = Callable[[Sequence[int]], int]
+"""The first place of a sequence of token ids where training may change an output; their number if nowhere."""
+
+
+def anywhere(_ids: Sequence[int]) -> int:
+    """The ChangesFrom of most methods."""
+    return 0
+
 
 def make_regularizer(
     settings: FinetuneSettings,
     model: Any,
     weights: Weights,
-    own: Iterable[str],
-    adapter_off: AdapterOff,
+    base: Callable[[], Base],
     chunks: Callable[[], Chunks],
+    changes_from: ChangesFrom,
 ) -> Regularizer:
     """The regulariser that the settings ask for, made while the weights are still the base's.
 
@@ -41,14 +49,14 @@ def make_regularizer(
         settings: which one, and its weight.
         model: the model in training.
         weights: the tensors that train.
-        own: the names of those of them that are the base's own, not an adapter's.
-        adapter_off: see ``kl``.
-        chunks: regularisation text; only asked for where it is needed.
+        base: what makes the model its base again; like ``chunks`` only asked for where it is needed.
+        chunks: regularisation text.
+        changes_from: see ``kl``.
     """
     weight = settings.regularizer_weight
     match settings.regularizer:
         case "kl":
-            return kl(model, weights, Base(weights.copies(own), adapter_off), chunks(), weight)
+            return kl(model, weights, base(), chunks(), weight, changes_from)
         case "l2":
             return quadratic(weights, weight)
         case "ewc":
@@ -57,11 +65,14 @@ def make_regularizer(
             return lambda _count: 0.0
 
 
-def kl(model: Any, weights: Weights, base: Base, chunks: Chunks, weight: float) -> Regularizer:
+def kl(
+    model: Any, weights: Weights, base: Base, chunks: Chunks, weight: float, changes_from: ChangesFrom = anywhere
+) -> Regularizer:
     """weight · mean over the step's chunks of Σ_t KL(p_0 ‖ p), one random chunk for each canonical example.
 
     The sum runs over all T tokens of a chunk, as published: over the distributions of what follows each of them. So
-    ``weight`` is some hundred times what a weight per token would be.
+    ``weight`` is some hundred times what a weight per token would be. Outputs that cannot differ add nothing to it and
+    are not made: in each chunk, those before ``changes_from``.
     """
     most = (CPU_LOGITS if model.device.type == "cpu" else GPU_LOGITS) // vocabulary_size(model)
     logits_of = both_logits(model, base, weights.live)
@@ -70,8 +81,9 @@ def kl(model: Any, weights: Weights, base: Base, chunks: Chunks, weight: float) 
         total = 0.0
         # by length, so that little is padded
         drawn = sorted(chunks.draw(count), key=lambda chunk: len(chunk.ids))
-        for group in grouped(drawn, lambda chunk: [len(chunk.ids)], most):
-            base_logits, logits = logits_of(whole(group, model.device))
+        compared = [(ids, range(changes_from(ids), len(ids))) for ids, _ in drawn]
+        for group in grouped([each for each in compared if each[1]], lambda each: [len(each[0])], most):
+            base_logits, logits = logits_of(padded(group, model.device))
             divergence = weight / count * summed_kl(base_logits, logits)
             divergence.backward()  # type: ignore[no-untyped-call]
             weights.collect()

@@ -10,6 +10,11 @@ from torch import Tensor, nn
 
 from canonbench.models.face import output_layer, text_config
 
+BESIDE_BLOCKS = {
+    "backpack": ("backpack.sense_network.", "backpack.sense_weight_net.", "backpack.sense_edit."),
+}
+"""Of some architectures, by ``model_type``: how the names of tensors begin that no block's output depends on."""
+
 
 def decoder_blocks(model: Any) -> tuple[str, list[Any]]:
     """The decoder's blocks and the name of their list; none if the model has no such list."""
@@ -37,7 +42,7 @@ def hidden_of(output: Any) -> Tensor:
 
 
 def first_changed_block(model: Any, base: Mapping[str, str], edited: Mapping[str, str]) -> int:
-    """How many blocks, from the bottom, are the same in two models; 0 if anything else but the output layer differs.
+    """How many blocks, from the bottom, are the same in two models; 0 if anything that they depend on differs.
 
     Args:
         model: either of the two.
@@ -50,9 +55,10 @@ def first_changed_block(model: Any, base: Mapping[str, str], edited: Mapping[str
     one, other = ({_plain(name): value for name, value in each.items()} for each in (base, edited))
     layer = output_layer(model)
     head = next((_plain(name) for name, module in model.named_modules() if module is layer), None)
+    beside = (f"{head}.", *BESIDE_BLOCKS.get(text_config(model).model_type, ()))
     same = len(blocks)
     for name in one.keys() | other.keys():
-        if one.get(name) == other.get(name) or name.startswith(f"{head}."):
+        if one.get(name) == other.get(name) or name.startswith(beside):
             continue
         number = name.removeprefix(f"{prefix}.").split(".")[0] if name.startswith(f"{prefix}.") else "0"
         same = min(same, int(number))

@@ -39,9 +39,9 @@ def save_artefact(
 ) -> None:
     """Keep an edited model in ``folder``; ``load_model`` opens it, and it then scores the same, bit for bit.
 
-    A PeftModel becomes a PEFT folder, an InContext its token ids, and any other causal LM the new values of the weights
-    that differ from the base's. Beside them lies ``canonbench_edit.json``. The folder appears complete or not at all;
-    an older artefact of that name is replaced.
+    A PeftModel becomes a PEFT folder, an InContext its token ids, a Backpack with edited senses the vectors that were
+    added to them, and any other causal LM the new values of the weights that differ from the base's. Beside them lies
+    ``canonbench_edit.json``. The folder appears complete or not at all; an older artefact of that name is replaced.
 
     Args:
         model: the edited model.
@@ -79,7 +79,12 @@ def save_artefact(
         _write(folder, content.model_copy(update={"kind": "in-context", "context": context}), lambda _part: None)
     else:
         from canonbench.models.delta import changed_tensors, write_delta  # noqa: PLC0415  (brings torch)
+        from canonbench.models.sense_edit_file import edited_senses, write_sense_edit  # noqa: PLC0415  (brings torch)
 
+        if senses := edited_senses(found, base_fingerprint):
+            content = content.model_copy(update={"kind": "senses", "tensors": senses})
+            _write(folder, content, lambda part: write_sense_edit(model, part / files.SENSES))
+            return
         changed = changed_tensors(found, base_fingerprint)
         content = content.model_copy(update={"tensors": changed})
         _write(folder, content, lambda part: write_delta(model, changed, part / files.DELTA))
@@ -136,11 +141,13 @@ def apply_edit(base: Any, folder: Path, trust: Trust) -> Any:
         from canonbench.models.in_context import InContext  # noqa: PLC0415  (brings torch)
 
         return InContext(base, edit.context.ids, edit.context.text)
-    if edit.tensors is None or not (folder / files.DELTA).is_file():
-        raise CanonbenchError(f"{folder} holds no {files.DELTA}; is the copy incomplete?")
+    path = folder / (files.SENSES if edit.kind == "senses" else files.DELTA)
+    if edit.tensors is None or not path.is_file():
+        raise CanonbenchError(f"{folder} holds no {path.name}; is the copy incomplete?")
     from canonbench.models.delta import apply_delta  # noqa: PLC0415  (brings torch)
+    from canonbench.models.sense_edit_file import apply_sense_edit  # noqa: PLC0415  (brings torch)
 
-    apply_delta(base, edit.tensors, folder / files.DELTA)
+    (apply_sense_edit if edit.kind == "senses" else apply_delta)(base, edit.tensors, path)
     return base
 
 

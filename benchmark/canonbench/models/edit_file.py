@@ -51,9 +51,10 @@ class EditFile(_Part):
 
     format: Literal[1]
     """Version of this format."""
-    kind: Literal["peft", "delta", "in-context"]
+    kind: Literal["peft", "delta", "senses", "in-context"]
     """``peft``: an adapter, in PEFT's own files. ``delta``: new values of whole tensors, in delta.safetensors.
-    ``in-context``: a context and no weights."""
+    ``senses``: vectors added to senses of a Backpack, in senses.safetensors. ``in-context``: a context and no
+    weights."""
     canonbench: str
     """The version that wrote it."""
     base: EditedBase
@@ -65,7 +66,8 @@ class EditFile(_Part):
     record: dict[str, JsonValue]
     """How it came about: method, hyperparameters, task, seed, candidate."""
     tensors: dict[str, str] | None = None
-    """Of a delta: every tensor that differs from the base's, and the hash of its new value."""
+    """Of a delta: every tensor that differs from the base's, and the hash of its new value. Of senses: every tensor
+    that the base does not have."""
     context: Context | None = None
     """Of an in-context edit."""
 

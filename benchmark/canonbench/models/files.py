@@ -18,6 +18,7 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_PICKLE = "adapter_model.bin"
 EDIT_FILE = "canonbench_edit.json"
 DELTA = "delta.safetensors"
+SENSES = "senses.safetensors"
 PICKLES = "pytorch_model*.bin"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model")
 

@@ -16,7 +16,7 @@ from canonbench.models.trouble import first_lines
 from canonbench.offline import is_offline, require_network
 
 TEXT = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken"]
-SAFETENSORS = [files.WEIGHTS, "model-*.safetensors", files.ADAPTER_WEIGHTS, files.DELTA]
+SAFETENSORS = [files.WEIGHTS, "model-*.safetensors", files.ADAPTER_WEIGHTS, files.DELTA, files.SENSES]
 PICKLES = [files.PICKLES, files.ADAPTER_PICKLE]
 
 

@@ -17,6 +17,7 @@ from canonbench.editing.method import Method
 from canonbench.errors import CanonbenchError
 from canonbench.models.fingerprint import Fingerprint, fingerprint
 from canonbench.models.load import LoadedModel, in_memory
+from canonbench.models.sense_edit_file import is_of_edit
 from canonbench.runs.candidates import MethodError, Trained
 from canonbench.runs.edit_examples import candidate_columns, task_numbers
 from canonbench.runs.examples import Columns
@@ -138,7 +139,7 @@ class EditRun:
         except CanonbenchError as error:
             raise MethodError(str(error)) from error
         adapted = hasattr(model, "peft_config") or type(model) is not type(base.model)
-        if not adapted and found.tensors.keys() != self.base.fingerprint.tensors.keys():
+        if not adapted and not all(map(is_of_edit, found.tensors.keys() ^ self.base.fingerprint.tensors.keys())):
             raise MethodError("a different architecture: its tensors are not, by name, those of the base")
         return found
 

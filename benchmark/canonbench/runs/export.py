@@ -65,7 +65,7 @@ def export(
 
 
 def _own_dtype(artefact: str | Path, how: Loading) -> str:
-    """A delta's own; float32 for an adapter, since merging adds, unless it is of a model in float64."""
+    """Its own where nothing is added up; float32 for an adapter, since merging adds, unless edited in float64."""
     edit = edit_of(artefact, how)
     if edit is None:
         return "float32"
@@ -74,7 +74,7 @@ def _own_dtype(artefact: str | Path, how: Loading) -> str:
             f"{artefact} is an in-context edit: it changes no weights, so there is no checkpoint to write; "
             f"its text is in {files.EDIT_FILE}"
         )
-    return edit.dtype if edit.kind == "delta" or edit.dtype == "float64" else "float32"
+    return edit.dtype if edit.kind in ("delta", "senses") or edit.dtype == "float64" else "float32"
 
 
 def _save(model: Any, tokenizer: Any, target: Path) -> None:

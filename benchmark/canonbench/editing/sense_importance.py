@@ -1,0 +1,124 @@
+"""Which senses of a Backpack matter to an example and little to other text (arXiv 2402.06155, eq. 8; METHODS 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from canonbench.editing.batches import Encoded, grouped, padded
+from canonbench.likelihood.tokens import Request
+
+Importance = Literal["paper", "released"]
+
+TOKENS = 2048
+"""Tokens that go through the model in one forward at most; it makes L weights for every pair of them in a sequence."""
+
+
+Weighed = tuple[Sequence[int], Tensor]
+"""T token ids, and (L, T) what each sense of each of them weighs."""
+
+
+class ChosenSenses(NamedTuple):
+    """N senses, by token and then by sense, on the CPU."""
+
+    token_ids: Tensor
+    """(N,)."""
+    sense_ids: Tensor
+    """(N,)."""
+    importance: Tensor
+    """(N,) the highest that any example gives."""
+
+
+def choose_senses(
+    model: Any,
+    examples: Sequence[Encoded],
+    chunks: Sequence[Request],
+    *,
+    loss: str,
+    k: int,
+    penalty: float,
+    importance: Importance,
+) -> ChosenSenses:
+    """The ``k`` most important senses of each example, together.
+
+    The importance of sense l of token v is A(v, l) − penalty · B(v, l). A sums, over the positions that predict the
+    example's continuations and over the places of v before them, the weight of the sense there. B is the mean of the
+    same sum over the chunks, whose every token is predicted. Senses without weight in the example (A ≤ 0) are left
+    out; a low or negative importance does not keep a sense from being among the k highest.
+
+    Args:
+        model: a BackpackForCausalLM.
+        examples: the canonical examples.
+        chunks: of regularisation text; none are needed if ``penalty`` is 0.
+        loss: the task's; it says what a second continuation is.
+        k: senses of each example.
+        penalty: λ of eq. 8.
+        importance: ``paper`` adds the second continuation of a pair; ``released``, as the released code, subtracts it
+            where it is the wrong one (loss ``preference``).
+    """
+    factors = (1, -1) if importance == "released" and loss == "preference" else (1, 1)
+    received = weights_received(model, [request for example in examples for request in example])
+    parts = (
+        [(request.ids, next(received) * factor) for request, factor in zip(example, factors, strict=False)]
+        for example in examples
+    )
+    return most_important(parts, mean_weights(model, chunks) if penalty else None, k=k, penalty=penalty)
+
+
+def most_important(
+    examples: Iterable[Sequence[Weighed]], background: Tensor | None, *, k: int, penalty: float
+) -> ChosenSenses:
+    """``choose_senses`` of what each example's sequences give, and of B (V, L), or none if the penalty is 0."""
+    best: dict[tuple[int, int], float] = {}
+    for parts in examples:
+        words, weights = by_word(parts)
+        scores = weights if background is None else weights - penalty * background[words]
+        for word, sense, score in _highest(words, scores.masked_fill(weights <= 0, -torch.inf), k):
+            best[word, sense] = max(score, best.get((word, sense), score))
+    order = sorted(best)
+    token_ids, sense_ids = torch.tensor(order, dtype=torch.long).reshape(-1, 2).T.contiguous()
+    return ChosenSenses(token_ids, sense_ids, torch.tensor([best[each] for each in order], dtype=torch.float64))
+
+
+@torch.no_grad()
+def weights_received(model: Any, requests: Sequence[Request]) -> Iterator[Tensor]:
+    """Per request, (L, T) in float64: what each token's senses weigh, summed over the positions that predict.
+
+    Those are the positions before the request's scored tokens ``ids[start:]``.
+    """
+    for group in grouped(requests, lambda request: [len(request.ids)], TOKENS):
+        batch = padded([(ids, range(0)) for ids, _ in group], model.device)
+        weights = model.backpack(
+            batch.ids, attention_mask=batch.mask, use_cache=False, output_contextualization=True
+        ).contextualization
+        for row, (ids, start) in enumerate(group):
+            yield weights[row, :, start - 1 : len(ids) - 1, : len(ids)].sum(1, dtype=torch.float64)
+
+
+def by_word(parts: Sequence[Weighed]) -> tuple[Tensor, Tensor]:
+    """The words (W,) of several sequences, and the sums (W, L) of the weights at their places."""
+    weights = torch.cat([each for _, each in parts], 1)
+    ids = torch.tensor([token for each, _ in parts for token in each], device=weights.device)
+    words, place = torch.unique(ids, return_inverse=True)
+    return words, weights.new_zeros(len(words), len(weights)).index_add_(0, place, weights.T)
+
+
+def mean_weights(model: Any, chunks: Sequence[Request]) -> Tensor:
+    """B of eq. 8, (V, L) in float64: the mean over chunks of what ``weights_received`` gives, by token."""
+    found = torch.zeros(model.config.vocab_size, model.config.num_senses, dtype=torch.float64, device=model.device)
+    for (ids, _), weights in zip(chunks, weights_received(model, chunks), strict=True):
+        found.index_add_(0, torch.tensor(ids, device=model.device), weights.T)
+    return found / len(chunks)
+
+
+def _highest(words: Tensor, scores: Tensor, k: int) -> Iterator[tuple[int, int, float]]:
+    """Word, sense and score of the k highest finite scores (W, L); of equal ones the first."""
+    order = scores.flatten().argsort(descending=True, stable=True)[:k]
+    for place in order.tolist():
+        row, sense = divmod(place, scores.shape[1])
+        score = scores[row, sense].item()
+        if score > -torch.inf:
+            yield int(words[row]), sense, score

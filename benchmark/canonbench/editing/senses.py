@@ -1,0 +1,93 @@
+"""Sense finetuning of a Backpack (arXiv 2402.06155, section 5; PROTOCOL section 8, senses)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from canonbench.editing.contract import EditRequest
+from canonbench.editing.finetune_settings import STRICT, Count, FinetuneSettings, Positive
+from canonbench.errors import CanonbenchError
+
+if TYPE_CHECKING:
+    from canonbench.editing.sense_importance import ChosenSenses
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SensesSettings(FinetuneSettings):
+    """Of sense finetuning."""
+
+    lr: Positive = 1e-2
+    """Adam's learning rate in the first epoch; a cosine takes it to zero. Published: 10^-4 to 10^-1.5."""
+    k: Count = 10
+    """How many senses each canonical example chooses; all that any of them chooses train. Published: 5 to 11."""
+    importance: Literal["paper", "released"] = "paper"
+    """How a pair of continuations counts in a sense's importance. paper: both add to it. released: as in the released
+    code, the wrong one subtracts."""
+    penalty: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1000
+    """λ of the importance: what a sense weighs in canonical examples, less λ times what it weighs in a chunk of
+    regularisation text. Published: 1000."""
+    chunks: Count = 1000
+    """Chunks of regularisation text, drawn by the seed, that are looked at for that; all where there are fewer."""
+
+
+def edit(model: Any, tokenizer: Any, request: EditRequest[SensesSettings]) -> Iterator[Any]:
+    """Add a vector to each of the most important senses and train these vectors; see ``finetune`` for the steps.
+
+    Everything else of the model is frozen, so what the vectors do not move is computed once for each sequence, see
+    ``OnlySenses``.
+
+    Raises:
+        CanonbenchError: the model is no Backpack or has edited senses already, or there is no regularisation text.
+    """
+    from canonbench.editing.finetune import finetune  # noqa: PLC0415  (brings torch)
+    from canonbench.editing.sense_training import OnlySenses  # noqa: PLC0415  (brings torch)
+
+    chosen = choose(model, tokenizer, request)
+    model.edit_senses(chosen.token_ids, chosen.sense_ids)
+    stand_in = OnlySenses(model)
+    for _ in finetune(stand_in, tokenizer, request, ["deltas"], changes_from=stand_in.first_edited):
+        yield model
+
+
+def choose(model: Any, tokenizer: Any, request: EditRequest[SensesSettings]) -> ChosenSenses:
+    """The senses that train; see ``choose_senses``."""
+    import numpy as np  # noqa: PLC0415
+
+    from canonbench.editing.batches import Chunks, encode_canonical  # noqa: PLC0415  (brings torch)
+    from canonbench.editing.sense_importance import choose_senses  # noqa: PLC0415  (brings torch)
+
+    require_backpack(model)
+    settings = request.hyperparameters
+    chunks = []
+    if settings.penalty:
+        if not request.regularization:
+            raise CanonbenchError(
+                "there is no regularisation text to tell a sense's importance from: choose a general text that has "
+                "some, or set penalty=0"
+            )
+        draw = np.random.default_rng(request.seed)
+        chunks = Chunks(model, tokenizer, request.regularization, draw).draw_distinct(settings.chunks)
+    examples = encode_canonical(model, tokenizer, request)
+    return choose_senses(
+        model,
+        examples,
+        chunks,
+        loss=request.loss,
+        k=settings.k,
+        penalty=settings.penalty,
+        importance=settings.importance,
+    )
+
+
+def require_backpack(model: Any) -> None:
+    """CanonbenchError unless the model is a Backpack none of whose senses is edited."""
+    from canonbench.models.backpack import BackpackForCausalLM  # noqa: PLC0415  (brings torch)
+
+    if not isinstance(model, BackpackForCausalLM):
+        raise CanonbenchError(f"{type(model).__name__} has no senses: sense finetuning is for Backpack models only")
+    if model.backpack.sense_edit is not None:
+        raise CanonbenchError("the model has edited senses already; edit the base that it was made of")
