@@ -115,13 +115,21 @@ def _check_config(folder: Path) -> None:
 
 def _wrap(base: Any, folder: Path) -> Any:
     """A PeftModel whose adapter weights are, by name, exactly those in the file."""
-    from peft import PeftModel, get_peft_model_state_dict  # noqa: PLC0415  (slow to import)
+    from peft import PeftModel  # noqa: PLC0415  (slow to import)
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the names are compared below, and an error says more than a warning
         model = PeftModel.from_pretrained(base, str(folder), torch_device=str(base.device))
-        # Never "auto": that asks the hub for the base's configuration.
-        wanted = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+        require_all_loaded(model, folder)
+    return model.to(base.device)
+
+
+def require_all_loaded(model: Any, folder: Path, adapter: str = "default") -> None:
+    """CanonbenchError unless an adapter's weights on ``model`` are, by name, exactly those in the folder's file."""
+    from peft import get_peft_model_state_dict  # noqa: PLC0415  (slow to import)
+
+    # Never "auto": that asks the hub for the base's configuration.
+    wanted = set(get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False))
     found = _stored_names(folder)
     odd = sorted((wanted - found) | (found - wanted - set(model.state_dict())))
     if odd:
@@ -129,7 +137,6 @@ def _wrap(base: Any, folder: Path) -> Any:
             f"the adapter {folder} does not fit its base model: {len(odd)} weights are "
             f"in only one of the two, {odd[0]!r} first"
         )
-    return model.to(base.device)
 
 
 def _stored_names(folder: Path) -> set[str]:

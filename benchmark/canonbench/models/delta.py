@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,34 @@ def apply_delta(model: Any, changed: Mapping[str, str], path: Path) -> None:
         CanonbenchError: the file is missing, corrupt, or not the one that was written.
     """
     state = model.state_dict()
+    for name, value in stored_values(state, changed, path):
+        state[name].copy_(value)
+
+
+def stored_values(state: Mapping[str, Tensor], changed: Mapping[str, str], path: Path) -> Iterator[tuple[str, Tensor]]:
+    """The new values, ascending by name, each read when it is asked for and checked; of tied weights one.
+
+    Args:
+        state: the base's state dict, which says what is tied.
+        changed: what ``changed_tensors`` said when the delta was written.
+        path: the file.
+
+    Raises:
+        CanonbenchError: the file is missing, corrupt, or not the one that was written.
+    """
     rest = dict(changed)
-    with one_line(f"the edit {path}"), safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118  (safe_open is no mapping)
-            value = file.get_tensor(name)
+    with ExitStack() as stack:
+        with one_line(f"the edit {path}"):
+            file = stack.enter_context(safe_open(path, framework="pt"))
+        for name in sorted(file.keys()):
+            with one_line(f"the edit {path}"):
+                value = file.get_tensor(name)
             if tensor_hash(name, value) != rest.pop(name, None):
                 raise CanonbenchError(f"{path}: {name!r} is not what was written there; copy the artefact again")
-            state[name].copy_(value)
             written = {other for other in rest if state[other].data_ptr() == state[name].data_ptr()}
             for other in written:
                 if rest.pop(other) != changed[name]:
                     raise CanonbenchError(f"{path}: {other!r} is not tied to {name!r}, as it was when edited")
+            yield name, value
     if rest:
         raise CanonbenchError(f"{path} lacks {len(rest)} of the edited weights, {min(rest)!r} first")
