@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -12,6 +12,7 @@ import torch
 
 from canonbench.errors import CanonbenchError
 from canonbench.likelihood.forward import Surrounding, log_probs, without
+from canonbench.likelihood.head import Head
 from canonbench.likelihood.pack import Pack
 from canonbench.likelihood.plan import plan_packs
 from canonbench.likelihood.route import layout, route
@@ -23,6 +24,9 @@ SCORER_VERSION = 4
 
 AUTO_BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
 """On the CPU, 512 tokens fill the matrix products and their activations stay in the cache."""
+
+Compute = Callable[[Any, Pack, Head, Surrounding], npt.NDArray[np.float64]]
+"""From a model and a pack to the log-probabilities (S, ...) of its scored tokens, as ``log_probs``."""
 
 _FITS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 """Tokens of the largest batch that a model still has memory for, where a larger one had not."""
@@ -92,7 +96,12 @@ def auto_batch_tokens(model: Any) -> int:
 
 
 def score(
-    model: Any, pack: Pack, origins: Sequence[str] | None = None, *, during: Surrounding = without
+    model: Any,
+    pack: Pack,
+    origins: Sequence[str] | None = None,
+    *,
+    during: Surrounding = without,
+    compute: Compute = log_probs,
 ) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
     """Per request of a pack: the log-probabilities of its scored tokens, in nats.
 
@@ -103,25 +112,28 @@ def score(
         pack: one of ``plan``'s.
         origins: where each request comes from, for error messages.
         during: makes the context in which the model's body runs a pack (``rescore`` listens in, and takes over).
+        compute: what is computed of the pack, if it is more than one log-probability per scored token.
 
     Raises:
         NotFinite: the model's logits are NaN or infinite; the request's origin is named.
         CanonbenchError: a single row does not fit the GPU.
     """
-    for part, values in _run(model, pack, during):
+    for part, values in _run(model, pack, during, compute):
         for request, own in part.answers(values):
             if not np.isfinite(own).all():
                 raise NotFinite(f"{origin(origins, request)}: the model's logits are NaN or infinite here")
             yield request, own
 
 
-def _run(model: Any, pack: Pack, during: Surrounding) -> Iterator[tuple[Pack, npt.NDArray[np.float64]]]:
+def _run(
+    model: Any, pack: Pack, during: Surrounding, compute: Compute
+) -> Iterator[tuple[Pack, npt.NDArray[np.float64]]]:
     """The pack, or parts of it that fit into memory, with their values."""
     waiting = [pack]
     while waiting:
         part = waiting.pop(0)
         fits = len(part.ids) == 1 or part.ids.size <= _FITS.get(model, part.ids.size)
-        values = _try(model, part, during) if fits else None
+        values = _try(model, part, during, compute) if fits else None
         if values is not None:
             yield part, values
         elif len(part.ids) > 1:
@@ -133,11 +145,11 @@ def _run(model: Any, pack: Pack, during: Surrounding) -> Iterator[tuple[Pack, np
             )
 
 
-def _try(model: Any, part: Pack, during: Surrounding) -> npt.NDArray[np.float64] | None:
+def _try(model: Any, part: Pack, during: Surrounding, compute: Compute) -> npt.NDArray[np.float64] | None:
     """The values of a pack; None if the GPU ran out of memory, which is remembered."""
     head = route(model).head
     try:
-        return log_probs(model, part, head, during)
+        return compute(model, part, head, during)
     except torch.cuda.OutOfMemoryError:
         _FITS[model] = part.ids.size // 2
     torch.cuda.empty_cache()  # outside the handler, whose traceback holds on to the tensors

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from canonbench.likelihood.head import Head, linear_log_probs, log_probs_of
 from canonbench.likelihood.pack import Pack
-from canonbench.models.face import output_layer, vocabulary_size
+from canonbench.models.face import before_output_layer, output_layer, vocabulary_size
 from canonbench.models.products import fast_products
 
 Surrounding = Callable[[Any, Pack], AbstractContextManager[None]]
@@ -90,7 +90,7 @@ def hidden_rows(model: Any, pack: Pack) -> Tensor:
         seen.append(hidden[:, -pack.ids.shape[1] :].flatten(0, 1)[rows])
         return hidden[:, :0]
 
-    with _before_output_layer(model, take):
+    with before_output_layer(model, take):
         model(**inputs(model, pack))
     if len(seen) != 1:
         raise RuntimeError(f"{type(model).__name__} called its output layer {len(seen)} times in one forward")
@@ -107,7 +107,7 @@ def _tail_log_probs(model: Any, hidden: Tensor, row: Tensor, target: Tensor) -> 
     found = torch.empty(len(target), dtype=torch.float64, device=model.device)
     for first in range(0, len(hidden), step):
         part = hidden[None, first : first + step]
-        with _before_output_layer(model, partial(_exchange, part)):
+        with before_output_layer(model, partial(_exchange, part)):
             logits = model(input_ids=token, attention_mask=torch.ones_like(token), use_cache=False).logits[0]
         mine = ((row >= first) & (row < first + step)).nonzero()[:, 0]
         found[mine] = log_probs_of(logits, row[mine] - first, target[mine])
@@ -116,17 +116,3 @@ def _tail_log_probs(model: Any, hidden: Tensor, row: Tensor, target: Tensor) -> 
 
 def _exchange(new: Tensor, _old: Tensor) -> Tensor:
     return new
-
-
-@contextmanager
-def _before_output_layer(model: Any, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Change the hidden states (B, T, D) on their way into the output layer."""
-
-    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (change(args[0]), *args[1:])
-
-    handle = output_layer(model).register_forward_pre_hook(hook)
-    try:
-        yield
-    finally:
-        handle.remove()

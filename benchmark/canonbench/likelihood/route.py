@@ -18,6 +18,7 @@ from canonbench.likelihood.reference import reference_log_probs
 from canonbench.likelihood.tokens import Request
 from canonbench.models.face import (
     UNLIMITED,
+    attention_window,
     context_length,
     output_layer,
     rope_limit,
@@ -63,19 +64,6 @@ def layout(model: Any, longest: int) -> Layout:
 def tree_limit(model: Any) -> int:
     """Tokens that a row of a tree may have: what stands in front of it lies in the attention window too."""
     return attention_window(text_config(model)) - tokens_in_front(model)
-
-
-def attention_window(config: Any) -> int:
-    """Positions that every layer attends to at least.
-
-    A 4-D mask replaces the window that a model would put into its own mask, and some models count the window in places
-    of the row: so no row of a tree may be longer.
-    """
-    entries = config.to_dict()
-    if entries.get("use_sliding_window") is False:
-        entries.pop("sliding_window", None)
-    keys = [key for key in entries if key.endswith(("window", "window_size")) or key == "attention_chunk_size"]
-    return min((entries[key] for key in keys if type(entries[key]) is int and entries[key] > 0), default=UNLIMITED)
 
 
 def _try_out(model: Any) -> Route:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from canonbench.errors import CanonbenchError
 
@@ -53,6 +55,19 @@ def rope_limit(config: Any) -> int:
     return int(min((value for value in original if value), default=config.max_position_embeddings))
 
 
+def attention_window(config: Any) -> int:
+    """Positions that every layer attends to at least.
+
+    A 4-D mask replaces the window that a model would put into its own mask, and some models count the window in places
+    of the row: so no row of a tree may be longer.
+    """
+    entries = config.to_dict()
+    if entries.get("use_sliding_window") is False:
+        entries.pop("sliding_window", None)
+    keys = [key for key in entries if key.endswith(("window", "window_size")) or key == "attention_chunk_size"]
+    return min((entries[key] for key in keys if type(entries[key]) is int and entries[key] > 0), default=UNLIMITED)
+
+
 def output_layer(model: Any) -> nn.Module:
     """The module that turns hidden states into logits.
 
@@ -69,6 +84,20 @@ def vocabulary_size(model: Any) -> int:
     """Rows of the output layer: the size of the softmax."""
     weight = getattr(output_layer(model), "weight", None)
     return int(weight.shape[0]) if weight is not None else int(text_config(model).vocab_size)
+
+
+@contextmanager
+def before_output_layer(model: Any, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Change the hidden states (B, T, D) on their way into the output layer."""
+
+    def hook(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (change(args[0]), *args[1:])
+
+    handle = output_layer(model).register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 @torch.inference_mode()

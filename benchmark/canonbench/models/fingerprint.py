@@ -68,10 +68,15 @@ def fingerprint(model: nn.Module) -> Fingerprint:
             seen[place] = tensor_hash(name, tensor)
         tensors[name] = seen[place]
         forms[name] = form(tensor)
+    return Fingerprint(_json_hash(tensors), config_hash(model), tensors, forms)
+
+
+def config_hash(model: nn.Module) -> str:
+    """SHA-256 of the configurations: what a fingerprint says of them."""
     config = getattr(model, "config", None)
     adapters = getattr(model, "peft_config", {})  # a LoRA's alpha, for one, is in no tensor
     settings = [each.to_dict() for each in (config, *adapters.values()) if hasattr(each, "to_dict")]
-    return Fingerprint(_json_hash(tensors), _json_hash(_lasting(settings)), tensors, forms)
+    return _json_hash(_lasting(settings))
 
 
 def form(tensor: torch.Tensor) -> str:

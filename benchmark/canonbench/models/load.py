@@ -15,6 +15,7 @@ from canonbench.models.checkpoint import Trust, load_checkpoint, load_tokenizer
 from canonbench.models.demo import demo_path
 from canonbench.models.device import choose_device, choose_dtype, named_dtype
 from canonbench.models.edit_file import EditFile
+from canonbench.models.ensemble_name import parse_ensemble
 from canonbench.models.face import require_causal
 from canonbench.models.source import Source, parse_source
 from canonbench.models.trouble import one_line
@@ -63,12 +64,13 @@ class Loading:
 
 
 def load_model(name: str | Path, how: Loading, *, base: str | Path | None = None) -> LoadedModel:
-    """Load a folder, hub id, PEFT adapter, an edit run's artefact, GGUF file or the demo model.
+    """Load a folder, hub id, PEFT adapter, an edit run's artefact, GGUF file, ensemble or the demo model.
 
     Args:
         name: see ``parse_source``.
         how: device, dtype, trust.
-        base: for an adapter or artefact, the base model to put it on instead of the one it names.
+        base: for an adapter or artefact, the base model to put it on instead of the one it names; for an ensemble, that
+            of its small edit.
 
     Raises:
         UsageError: no such model, device or dtype.
@@ -77,7 +79,12 @@ def load_model(name: str | Path, how: Loading, *, base: str | Path | None = None
     """
     choose_device(how.device)  # a misspelled device or dtype is told before anything is fetched
     named_dtype(how.dtype)
-    source, path = _locate(parse_source(name), how)
+    parsed = parse_source(name)
+    if parsed.kind == "ensemble":
+        from canonbench.models.ensemble_load import load_ensemble  # noqa: PLC0415  (loads its parts by this function)
+
+        return load_ensemble(parsed, how, base)
+    source, path = _locate(parsed, how)
     if _base_of(path) is not None:
         return _load_on_base(source, path, how, base)
     model = _load_whole(path, how)
@@ -88,11 +95,13 @@ def load_model(name: str | Path, how: Loading, *, base: str | Path | None = None
 
 
 def base_name(name: str | Path, how: Loading | None = None) -> str | None:
-    """The base that an adapter or an edit run's artefact names; None for every other kind of model.
+    """The base that an adapter or an edit run's artefact names, the large model of an ensemble; None for any other.
 
     Whether a hub id is an adapter is only known once it has been fetched, which is done if ``how`` is given.
     """
     source = parse_source(name)
+    if source.kind == "ensemble":
+        return parse_ensemble(source.name).large
     path = source.path
     if source.kind == "hub" and how is not None:
         _, path = _locate(source, how)

@@ -1,4 +1,4 @@
-"""What a ``--model`` names: a folder, a hub id, an adapter, an edit run's artefact, a GGUF file, or the demo model."""
+"""What a ``--model`` names: a folder, hub id, adapter, edit run's artefact, GGUF file, ensemble, or the demo model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from canonbench.errors import CanonbenchError, UsageError
+from canonbench.models.ensemble_name import is_ensemble
 from canonbench.models.files import ADAPTER_CONFIG, CONFIG, EDIT_FILE
 
-Kind = Literal["folder", "hub", "peft", "edit", "gguf", "demo", "memory"]
+Kind = Literal["folder", "hub", "peft", "edit", "gguf", "demo", "ensemble", "memory"]
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 
@@ -36,8 +37,8 @@ def parse_source(name: str | Path) -> Source:
         CanonbenchError: it is a folder without a model.
     """
     text = str(name)
-    if text == "demo":
-        return Source("demo", text)
+    if text == "demo" or is_ensemble(text):
+        return Source("ensemble" if is_ensemble(text) else "demo", text)
     path = Path(name).expanduser()
     if text and path.is_dir():  # Path("") is the working folder
         if (path / ADAPTER_CONFIG).is_file():

@@ -14,14 +14,17 @@ from canonbench.leaderboard.row import Row
 from canonbench.models.checkpoint import Trust
 from canonbench.models.load import Loading
 from canonbench.runs.build import Described, build_row, reference
+from canonbench.runs.ensemble_beta import with_beta
 from canonbench.runs.examples import concatenate, general_columns, task_columns, write_parquet
 from canonbench.runs.folder import RunFolder, require_places, run_folder, write_copy
 from canonbench.runs.identity import run_identity
 from canonbench.runs.look import Seen, look, require_comparable
-from canonbench.runs.measure import Measured, Subject, measure, measure_base
+from canonbench.runs.measure import Subject, measure, measure_base
+from canonbench.runs.measured import Measured
 from canonbench.runs.pair import ModelLike, Opener, free, openers
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Question, question
+from canonbench.runs.reuse import reuse_between
 from canonbench.runs.settings import Asked, announce, resolve
 from canonbench.runs.states import STATES_BUDGET, StateCache, budget_bytes
 from canonbench.runs.store import Store, base_store
@@ -54,8 +57,10 @@ def evaluate(
     """Score a checkpoint on a suite and return its row (PROTOCOL sections 1-4 and 6).
 
     Args:
-        model: a folder, hub id, PEFT adapter folder, GGUF file, ``demo``, or a transformers model in memory.
+        model: a folder, hub id, PEFT adapter folder, GGUF file, ``demo``, an ensemble's name, or a transformers model
+            in memory.
         base: the unedited model, likewise; an adapter names its own. Without one, the row holds the model's own scores.
+            An ensemble is compared with its large model; there it is that of the small edit.
         tokenizer: for models in memory.
         tasks: ``all``, names separated by commas, or an iterable of names.
         suite: ``mini``, ``published``, a folder with a ``suite.yaml``, or a Suite; None: published if at hand.
@@ -87,6 +92,7 @@ def evaluate(
     )
     announce(asked, progress.say, by_default=suite is None)
     how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
+    model = with_beta(model, base, asked, how, progress, batch_tokens=batch_tokens)
     openers_ = openers(model, base, tokenizer, how)
     questions = [question(asked.suite, name, split, asked.protocol, limit) for name in asked.tasks]
     evaluation = _Evaluation(asked, questions, progress, batch_tokens, states, passed or {})
@@ -149,7 +155,7 @@ class _Evaluation:
         tokens = sum(unit.n_tokens for unit in seen.units)
         self.progress.expect(tokens)
         folder.log("scoring", tokens=tokens)
-        base_measured = states = None
+        base_measured = states = reuse = None
         if before is not None:
             states = self.states.between(before.loaded.model, before.fingerprint, seen.fingerprint)
             base_measured = measure_base(
@@ -163,14 +169,19 @@ class _Evaluation:
             if edited.is_name:
                 free(before.loaded)
                 seen = replace(seen, loaded=edited.open())
+            reuse = reuse_between(seen.loaded.model, before.fingerprint, seen.fingerprint, base_measured)
+        # the search for an ensemble's β leaves the scores of G in the cache
+        is_ensemble = seen.loaded.source.kind == "ensemble"
+        store = base_store if is_ensemble else Store
         measured = measure(
             Subject(seen.loaded.model, seen.fingerprint),
             seen.units,
-            Store(folder.scores_path, self.progress.say),
+            store(folder.scores_path, self.progress.say),
             self.progress,
             batch_tokens=self.batch_tokens,
             label="edited" if before else "model",
             states=states,
+            reuse=reuse,
         )
         if base_measured is not None:
             _require_changed(measured, base_measured)

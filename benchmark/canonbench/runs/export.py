@@ -10,6 +10,7 @@ from typing import Any
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.models import files
 from canonbench.models.checkpoint import Trust
+from canonbench.models.ensemble_name import is_ensemble
 from canonbench.models.load import Loading, base_name, edit_of, load_model
 from canonbench.models.new_folder import appearing
 from canonbench.models.trouble import quiet_transformers
@@ -51,6 +52,8 @@ def export(
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError(f"--to {target}: is there already; give a new or empty folder")
     how = Loading(device, trust=Trust(allow_pickle, trust_remote_code), say=say)
+    if is_ensemble(artefact):
+        raise UsageError(f"{artefact} is three models, scored together: there is no one checkpoint to write")
     if base_name(artefact, how) is None:
         raise UsageError(f"{artefact} is a whole model already, no adapter or edit: there is nothing to export")
     loaded = load_model(artefact, replace(how, dtype=_own_dtype(artefact, how)), base=base)

@@ -50,10 +50,13 @@ def look(opener: Opener, asked: Asked, questions: Sequence[Question]) -> Seen:
 def require_comparable(edited: Seen, base: Seen) -> None:
     """Base and edited must share a vocabulary and a tokenisation, and differ in weights.
 
+    An ensemble's vocabulary is what its parts share; the large one's output layer may be padded beyond it.
+
     Raises:
         CanonbenchError: they do not; what to do is said.
     """
-    if edited.vocabulary != base.vocabulary:
+    is_part = edited.loaded.source.kind == "ensemble" and edited.vocabulary <= base.vocabulary
+    if edited.vocabulary != base.vocabulary and not is_part:
         raise CanonbenchError(
             f"vocabulary mismatch: the edited model has {edited.vocabulary} output rows, the base {base.vocabulary}; "
             "their losses cannot be compared"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from canonbench.errors import UsageError
+from canonbench.models.ensemble_name import is_ensemble
 from canonbench.models.load import LoadedModel, Loading, base_name, in_memory, load_model
 
 ModelLike = str | Path | Any
@@ -41,6 +42,8 @@ class Opener:
 def openers(model: ModelLike, base: ModelLike | None, tokenizer: Any, how: Loading) -> tuple[Opener, Opener | None]:
     """The edited model and its base; an adapter's base is the one it names unless ``base`` is given.
 
+    An ensemble's is its large model; there ``base`` is that of the small edit.
+
     Raises:
         UsageError: a model in memory without a tokenizer.
     """
@@ -48,7 +51,7 @@ def openers(model: ModelLike, base: ModelLike | None, tokenizer: Any, how: Loadi
         if each is not None and not isinstance(each, str | Path) and tokenizer is None:
             raise UsageError("a model in memory needs its tokenizer: evaluate(model, tokenizer=tokenizer, ...)")
     named_base = base if isinstance(base, str | Path) else None
-    if base is None and isinstance(model, str | Path):
+    if is_ensemble(model) or (base is None and isinstance(model, str | Path)):
         base = base_name(model, how)
     edited = Opener(model, tokenizer, how, base=named_base)
     return edited, None if base is None else Opener(base, tokenizer, how)
