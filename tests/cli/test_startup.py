@@ -30,6 +30,7 @@ HELP = [
     "leaderboard check --help",
     "push --help",
     "pull --help",
+    "convert-backpack --help",
 ]
 
 

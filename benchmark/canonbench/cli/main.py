@@ -13,6 +13,7 @@ import click
 
 from canonbench._version import __version__
 from canonbench.cli.compare import compare
+from canonbench.cli.convert_backpack import convert_backpack
 from canonbench.cli.data import data
 from canonbench.cli.edit import edit
 from canonbench.cli.evaluate import evaluate
@@ -70,6 +71,7 @@ for verb in (
     data,
     push,
     pull,
+    convert_backpack,
 ):
     cli.add_command(verb)
 
