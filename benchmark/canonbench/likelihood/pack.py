@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +48,19 @@ class Pack:
     def requests(self) -> list[int]:
         """The requests that this pack answers."""
         return sorted(set(self.request.tolist()))
+
+    @property
+    def places(self) -> Ints:
+        """(S,) per scored token: its place among those of its request."""
+        starts = np.flatnonzero(np.diff(self.request, prepend=-1))
+        return np.arange(len(self.request)) - np.repeat(starts, np.diff(starts, append=len(self.request)))
+
+    def only(self, asked: npt.NDArray[np.bool_]) -> Pack | None:
+        """The same batch, of whose scored tokens only the (S,) ``asked`` are; None if none is."""
+        if not asked.any():
+            return None
+        used, row = np.unique(self.row[asked], return_inverse=True)
+        return replace(self, rows=self.rows[used], row=row, target=self.target[asked], request=self.request[asked])
 
     def answers(self, values: npt.NDArray[np.float64]) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
         """Per request of this pack: its share of the (S,) ``values``."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from canonbench.runs.examples import Columns, concatenate, general_columns, task_columns
-from canonbench.runs.measure import Measured
+from canonbench.runs.measured import Measured
 from canonbench.runs.questions import Question, Unit
 from canonbench.scoring import mean_loss, success_rate
 from canonbench.scoring.selection import UNEDITED

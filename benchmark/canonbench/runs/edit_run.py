@@ -23,10 +23,12 @@ from canonbench.runs.edit_examples import candidate_columns, task_numbers
 from canonbench.runs.examples import Columns
 from canonbench.runs.folder import RunFolder
 from canonbench.runs.look import Seen
-from canonbench.runs.measure import Measured, Subject, measure, measure_within
+from canonbench.runs.measure import Subject, measure, measure_within
+from canonbench.runs.measured import Measured
 from canonbench.runs.pair import Opener
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Question, Unit
+from canonbench.runs.reuse import reuse_between
 from canonbench.runs.settings import Asked
 from canonbench.runs.states import StateCache
 from canonbench.runs.store import Store
@@ -146,9 +148,11 @@ class EditRun:
     def measure(self, task: str, seed: int, trained: Trained, model: Any, mark: Fingerprint) -> Scored | None:
         """G first, and no further than needed to see that it is outside every league; E and H if it is in one.
 
-        None for the unedited model: the same tensors, or the same scores to the last bit.
+        None for the unedited model: the same tensors, or the same scores to the last bit. (But what an edit is known to
+        leave as it is says nothing of the rest.)
         """
-        if mark.key == self.base.fingerprint.key:
+        reuse = reuse_between(model, self.base.fingerprint, mark, self.base_measured)
+        if mark.key == self.base.fingerprint.key or (reuse is not None and not reuse.words):
             return None
         subject = Subject(model, mark)
         store = Store(self.folder.scores_path, self.progress.say)
@@ -161,10 +165,10 @@ class EditRun:
         start = time.perf_counter()
         limit = widest * math.fsum(before)
         states = self.states.between(model, self.base.fingerprint, mark)
-        how: dict[str, Any] = {"batch_tokens": self.batch_tokens, "label": what, "states": states}
+        how: dict[str, Any] = {"batch_tokens": self.batch_tokens, "label": what, "states": states, "reuse": reuse}
         nats, losses = measure_within(subject, general, store, self.progress, limit=limit, **how)
         took = {"training": trained.seconds, "general": time.perf_counter() - start}
-        if losses is not None and np.array_equal(losses.sums, self.base_measured["general"].sums):
+        if reuse is None and losses is not None and np.array_equal(losses.sums, self.base_measured["general"].sums):
             return None
         ratio = nats / math.fsum(before)
         if losses is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from canonbench.runs.measure import Measured
+from canonbench.runs.measured import Measured
 from canonbench.runs.questions import Question, Unit
 from canonbench.scoring import task_loss
 

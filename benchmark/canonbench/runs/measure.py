@@ -9,8 +9,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 import transformers
 
@@ -19,8 +17,10 @@ from canonbench.likelihood.engine import SCORER_VERSION, auto_batch_tokens, plan
 from canonbench.likelihood.forward import without
 from canonbench.likelihood.pack import Pack
 from canonbench.models.fingerprint import Fingerprint
+from canonbench.runs.measured import Measured
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Unit, noise_unit
+from canonbench.runs.reuse import Reuse, keeps_tokens
 from canonbench.runs.states import States
 from canonbench.runs.store import Journal, Store, content_key
 
@@ -40,15 +40,6 @@ class Subject:
         )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A unit's log-likelihoods."""
-
-    sums: npt.NDArray[np.float64]
-    """(requests,) nats."""
-    seconds: float
-
-
 def measure(
     subject: Subject,
     units: Sequence[Unit],
@@ -58,12 +49,16 @@ def measure(
     batch_tokens: int | None,
     label: str,
     states: States | None = None,
+    reuse: Reuse | None = None,
+    keep_tokens: bool = False,
 ) -> dict[str, Measured]:
     """Score every unit, skipping what the store already holds.
 
     Args:
         label: ``base`` or ``edited``, for the progress display.
         states: hidden states to resume from and to add to; None runs everything in full. The scores are the same.
+        reuse: what the base's scores already answer; None asks the model for everything. The scores are the same.
+        keep_tokens: keep the log-likelihoods of single tokens too, for ``reuse``.
 
     Raises:
         CanonbenchError: a sequence does not fit the model, a logit is not finite, or the disk is full.
@@ -71,8 +66,9 @@ def measure(
     results = {}
     for unit in units:
         with store.journal(subject.key(unit, batch_tokens)) as journal:
-            _fill(journal, subject.model, unit, progress, batch_tokens, f"{label} {unit.name}", states)
-            results[unit.name] = Measured(journal.array(len(unit.requests)), journal.seconds)
+            what = f"{label} {unit.name}"
+            _fill(journal, subject.model, unit, progress, batch_tokens, what, states, reuse, keep_tokens=keep_tokens)
+            results[unit.name] = _measured(journal, unit)
     return results
 
 
@@ -88,7 +84,8 @@ def measure_base(
     """``measure`` for a base: every unit, and under ``noise`` a part of G once more in other batches."""
     noise = noise_unit(units)
     progress.expect(sum(unit.n_tokens for unit in [*units, *noise]))
-    found = measure(subject, units, store, progress, batch_tokens=batch_tokens, label="base", states=states)
+    how: dict[str, Any] = {"states": states, "keep_tokens": keeps_tokens(subject.model)}
+    found = measure(subject, units, store, progress, batch_tokens=batch_tokens, label="base", **how)
     other = other_batch_tokens(subject.model, batch_tokens)
     return found | measure(subject, noise, store, progress, batch_tokens=other, label="base")
 
@@ -108,6 +105,7 @@ def measure_within(
     label: str,
     limit: float,
     states: States | None = None,
+    reuse: Reuse | None = None,
 ) -> tuple[float, Measured | None]:
     """Score a unit, but no further than until its losses sum up to more than ``limit`` nats.
 
@@ -117,10 +115,16 @@ def measure_within(
         The sum so far, in nats, and the log-likelihoods if there are all of them.
     """
     with store.journal(subject.key(unit, batch_tokens)) as journal:
-        _fill(journal, subject.model, unit, progress, batch_tokens, f"{label} {unit.name}", states, limit)
+        _fill(journal, subject.model, unit, progress, batch_tokens, f"{label} {unit.name}", states, reuse, limit)
         nats = -math.fsum(journal.sums.values())
         whole = len(journal.sums) == len(unit.requests)
-        return nats, Measured(journal.array(len(unit.requests)), journal.seconds) if whole else None
+        return nats, _measured(journal, unit) if whole else None
+
+
+def _measured(journal: Journal, unit: Unit) -> Measured:
+    """What the journal of a whole unit says."""
+    tokens = journal.tokens if len(journal.tokens) == len(unit.requests) else None
+    return Measured(journal.array(len(unit.requests)), journal.seconds, tokens)
 
 
 def _fill(
@@ -131,24 +135,30 @@ def _fill(
     batch_tokens: int | None,
     what: str,
     states: States | None,
+    reuse: Reuse | None,
     limit: float = math.inf,
+    *,
+    keep_tokens: bool = False,
 ) -> None:
     packs = plan(model, unit.requests, batch_tokens=batch_tokens, origins=unit.origins)
     rest = [pack for pack in packs if not all(request in journal.sums for request in pack.requests)]
     progress.skip(_asked(unit, packs) - _asked(unit, rest), what)
-    with states.over(model, rest) if states and rest else nullcontext(without) as during:
-        for number, pack in enumerate(rest):
+    unchanged = reuse.of(unit) if reuse else None
+    parts = [unchanged.rest(pack) if unchanged else pack for pack in rest]
+    run = [part for part in parts if part is not None]
+    with states.over(model, run) if states and run else nullcontext(without) as during:
+        for number, (pack, part) in enumerate(zip(rest, parts, strict=True)):
             if -math.fsum(journal.sums.values()) > limit:
                 progress.expect(-_asked(unit, rest[number:]))
                 break
             start = time.perf_counter()
             try:
-                found = {
-                    index: float(values.sum()) for index, values in score(model, pack, unit.origins, during=during)
-                }
+                found = dict(score(model, part, unit.origins, during=during)) if part is not None else {}
             except CanonbenchError as error:
                 raise type(error)(f"{error} ({what})") from error
-            journal.append(found, time.perf_counter() - start)
+            values = unchanged.completed(pack, found) if unchanged else found
+            sums = {request: float(own.sum()) for request, own in values.items()}
+            journal.append(sums, time.perf_counter() - start, values if keep_tokens else None)
             progress.advance(_asked(unit, [pack]), what)
 
 

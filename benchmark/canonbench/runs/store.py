@@ -6,10 +6,11 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,8 @@ class Journal:
     path: Path
     sums: dict[int, float] = field(default_factory=dict)
     """Request to summed log-likelihood in nats."""
+    tokens: dict[int, npt.NDArray[np.float64]] = field(default_factory=dict)
+    """Request to the log-likelihoods of its tokens, in nats, where they are kept."""
     seconds: float = 0.0
     """Time spent scoring, over all processes that worked on this unit."""
 
@@ -45,15 +48,24 @@ class Journal:
             for line in content[:whole].splitlines():
                 entry = json.loads(line)
                 self.sums.update(zip(entry["requests"], entry["sums"], strict=True))
+                self.tokens.update(zip(entry["requests"], map(np.asarray, entry.get("tokens", ())), strict=False))
                 self.seconds += entry["seconds"]
         except (ValueError, KeyError, TypeError) as error:
             raise CanonbenchError(
                 f"{self.path} is damaged ({error}); delete it and run the same command again"
             ) from error
 
-    def append(self, sums: dict[int, float], seconds: float) -> None:
-        """Add one finished pack: on disk before this returns."""
-        entry = {"requests": list(sums), "sums": list(sums.values()), "seconds": round(seconds, 6)}
+    def append(
+        self, sums: dict[int, float], seconds: float, tokens: Mapping[int, npt.NDArray[np.float64]] | None = None
+    ) -> None:
+        """Add one finished pack: on disk before this returns. With ``tokens``, what the sums are of is kept too."""
+        entry: dict[str, Any] = {
+            "requests": list(sums),
+            "sums": list(sums.values()),
+            "seconds": round(seconds, 6),
+        }
+        if tokens is not None:
+            entry["tokens"] = [tokens[request].tolist() for request in sums]
         line = json.dumps(entry).encode() + b"\n"
         with written(self.path), self.path.open("ab", buffering=0) as file:
             start = file.tell()
@@ -64,6 +76,7 @@ class Journal:
                 os.truncate(self.path, start)
                 raise
         self.sums.update(sums)
+        self.tokens.update(tokens or {})
         self.seconds += seconds
 
     def array(self, n_requests: int) -> npt.NDArray[np.float64]:
