@@ -19,6 +19,7 @@ HELP = [
     "compare --help",
     "report --help",
     "export --help",
+    "merge --help",
     "edit --help",
     "methods --help",
     "submit --help",

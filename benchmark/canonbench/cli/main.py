@@ -19,6 +19,7 @@ from canonbench.cli.edit import edit
 from canonbench.cli.evaluate import evaluate
 from canonbench.cli.export import export
 from canonbench.cli.leaderboard import leaderboard
+from canonbench.cli.merge import merge
 from canonbench.cli.methods import methods
 from canonbench.cli.options import Verbs, came_from
 from canonbench.cli.pull import pull
@@ -63,6 +64,7 @@ for verb in (
     compare,
     report,
     export,
+    merge,
     submit,
     validate,
     reproduce,

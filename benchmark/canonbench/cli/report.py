@@ -11,6 +11,7 @@ from rich.text import Text
 
 from canonbench.cli.output import rendered
 from canonbench.leaderboard import Average, Change, General, Row, TaskResult
+from canonbench.leaderboard.row_merged import Merged
 
 if TYPE_CHECKING:
     from canonbench.likelihood.estimate import Estimate
@@ -36,6 +37,8 @@ def draw_row(row: Row) -> str:
     views = {"success, %": _success, "hard negatives, nats": _hard_negatives} if row.base else {"task": _alone}
     for title, cells in views.items():
         parts += ["", table(title, {name: cells(result) for name, result in results.items()})]
+    if row.merged is not None:
+        parts += ["", table("merged, Δ success", _merged(row.merged, results)), _merging(row.merged)]
     general = _general(row.general) if row.general else ["no general text was scored: no loss ratio, no leagues"]
     return rendered(*parts, "", *general)
 
@@ -91,6 +94,28 @@ def _alone(result: Result) -> Cells:
         "clean rows %": f"{result.clean.edited:.2f}" if result.clean else "-",
         "hard negatives, nats": f"{hard.edited:.4f}" if hard else "-",
     }
+
+
+def _merged(merged: Merged, results: Mapping[str, Result]) -> dict[str, Cells]:
+    """What each task lost against its own edit."""
+    return {
+        name: {
+            "own edit": _points(edit.own_delta),
+            "merged": _delta(results[name].success, POINTS) if name in results else "-",
+            "difference": _points(edit.against_own),
+        }
+        for name, edit in merged.edits.items()
+    }
+
+
+def _merging(merged: Merged) -> str:
+    league = f" of league {merged.league}" if merged.league else ""
+    unedited = f"; unedited there: {', '.join(merged.unedited)}" if merged.unedited else ""
+    return f"{merged.how} of {len(merged.edits)} edits by {', '.join(merged.methods)}{league}{unedited}"
+
+
+def _points(number: float | None) -> str:
+    return "-" if number is None else POINTS.format(number)
 
 
 def _general(general: General) -> list[str]:

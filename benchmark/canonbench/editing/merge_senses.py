@@ -28,7 +28,8 @@ def union(edits: Sequence[Senses]) -> Senses:
     """
     chosen = torch.cat([torch.stack([each.token_ids, each.sense_ids], -1) for each in edits])
     deltas = torch.cat([each.deltas for each in edits])
-    senses, place, counts = chosen.unique(dim=0, return_inverse=True, return_counts=True)
+    # torch has no types for it
+    senses, place, counts = chosen.unique(dim=0, return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
     sums = deltas.new_zeros(len(senses), deltas.shape[-1], dtype=torch.float64)
     sums.index_add_(0, place, deltas.double())
     return Senses(senses[:, 0], senses[:, 1], (sums / counts[:, None]).to(deltas.dtype))

@@ -17,6 +17,7 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.row_checks import first_problem
 from canonbench.leaderboard.row_file import write_atomically
+from canonbench.leaderboard.row_merged import Merged
 from canonbench.leaderboard.row_results import Average, General, League, LeagueName, Number, Part, TaskResult
 from canonbench.leaderboard.row_versions import upgraded
 from canonbench.models.source import Kind
@@ -150,6 +151,8 @@ class Row(Part):
     """Over these tasks; null in an edit run."""
     leagues: Annotated[dict[LeagueName, League], Field(min_length=1)] | None
     """An edit run's results by league; null for a fixed checkpoint."""
+    merged: Annotated[Merged | None, Field(exclude_if=lambda merged: merged is None)] = None
+    """What the evaluated model was merged from; the one key that is only there where it applies."""
 
     @model_validator(mode="before")
     @classmethod

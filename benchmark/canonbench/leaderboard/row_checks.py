@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from canonbench.leaderboard.row_merged import merged_problems
+
 if TYPE_CHECKING:
     from canonbench.leaderboard.row import Row
     from canonbench.leaderboard.row_results import Average, Change, TaskResult
@@ -36,6 +38,8 @@ def first_problem(row: Row) -> str | None:
     checks = [_kind, _on_the_board, _averages, _without_base if row.base is None else _with_base]
     if row.state != "reported":
         checks.append(_measured)
+    if row.merged is not None:
+        checks.append(_merged)
     return next((problem for check in checks for problem in check(row)), None)
 
 
@@ -53,6 +57,13 @@ def _kind(row: Row) -> Iterator[str]:
         yield "an edit run has a method, a base and general text"
     elif row.general.edited is not None or row.general.ratio is not None:
         yield "general.edited and general.ratio: null in an edit run, each candidate's ratio stands in leagues"
+
+
+def _merged(row: Row) -> Iterator[str]:
+    if row.merged is None or row.tasks is None or row.base is None:
+        yield "merged: only a checkpoint that is compared with its base is a merged one"
+    else:
+        yield from merged_problems(row.merged, row.tasks)
 
 
 def _on_the_board(row: Row) -> Iterator[str]:

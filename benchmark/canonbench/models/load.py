@@ -110,7 +110,10 @@ def base_name(name: str | Path, how: Loading | None = None) -> str | None:
 
 def edit_of(name: str | Path, how: Loading) -> EditFile | None:
     """What an edit run wrote beside the model that it kept; None for a model of any other making."""
-    _, path = _locate(parse_source(name), how)
+    source = parse_source(name)
+    if source.kind == "ensemble":
+        return None
+    _, path = _locate(source, how)
     return EditFile.read(path) if (path / files.EDIT_FILE).is_file() else None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from canonbench.errors import CanonbenchError
 from canonbench.models.fingerprint import Fingerprint, tensor_hash
@@ -59,9 +60,15 @@ def apply_sense_edit(model: Any, tensors: Mapping[str, str], path: Path) -> None
     Raises:
         CanonbenchError: the file is corrupt, or not the one that was written.
     """
+    content = stored_senses(tensors, path)
+    model.edit_senses(content["token_ids"], content["sense_ids"]).deltas.copy_(content["deltas"])
+
+
+def stored_senses(tensors: Mapping[str, str], path: Path) -> dict[str, Tensor]:
+    """``token_ids`` and ``sense_ids`` (N,), ``deltas`` (N, D), each checked; arguments and errors as above."""
     with one_line(f"the edit {path}"), safe_open(path, framework="pt") as file:
         content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
     for name in content.keys() | {name.removeprefix(PREFIX) for name in tensors}:
         if name not in content or tensor_hash(name, content[name]) != tensors.get(PREFIX + name):
             raise CanonbenchError(f"{path}: {name!r} is not what was written there; copy the artefact again")
-    model.edit_senses(content["token_ids"], content["sense_ids"]).deltas.copy_(content["deltas"])
+    return content

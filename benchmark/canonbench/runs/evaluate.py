@@ -18,6 +18,7 @@ from canonbench.runs.ensemble_beta import with_beta
 from canonbench.runs.examples import concatenate, general_columns, task_columns, write_parquet
 from canonbench.runs.folder import RunFolder, require_places, run_folder, write_copy
 from canonbench.runs.identity import run_identity
+from canonbench.runs.joint import merged_from, with_merge
 from canonbench.runs.look import Seen, look, require_comparable
 from canonbench.runs.measure import Subject, measure, measure_base
 from canonbench.runs.measured import Measured
@@ -205,6 +206,7 @@ class _Evaluation:
             before.fingerprint.key if before else None,
             seconds,
         )
+        row = with_merge(row, merged_from(edited))
         folder.write_whole(folder.row_path, row.write)
         folder.log("complete", seconds=round(seconds, 3))
         return row

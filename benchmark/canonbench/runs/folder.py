@@ -54,6 +54,14 @@ class RunFolder:
         """What the run is; written first."""
         return self.path / "run.yaml"
 
+    def artefacts(self, task: str, seed: int) -> Path:
+        """Where the candidates of a trial that are kept lie."""
+        return self.path / "artefacts" / task / f"seed-{seed}"
+
+    def artefact(self, task: str, seed: int, number: int) -> Path:
+        """Where one of them lies."""
+        return self.artefacts(task, seed) / f"candidate-{number}"
+
     def require_usable(self) -> None:
         """The folder is a run's, or empty, or can be made.
 

@@ -63,11 +63,11 @@ class Trial:
     @property
     def artefacts(self) -> Path:
         """Where the candidates that are kept lie."""
-        return self.run.folder.path / "artefacts" / self.task / f"seed-{self.seed}"
+        return self.run.folder.artefacts(self.task, self.seed)
 
     def artefact(self, number: int) -> Path:
         """Where one of them lies."""
-        return self.artefacts / f"candidate-{number}"
+        return self.run.folder.artefact(self.task, self.seed, number)
 
     def finish(self) -> Outcome:
         """Do what is not done yet.

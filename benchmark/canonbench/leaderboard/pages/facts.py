@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 from canonbench.leaderboard.pages.points import base_of, method_of
+from canonbench.leaderboard.pages.words import signed
 from canonbench.leaderboard.row import ComparableGroup, ModelReference, Row
+from canonbench.leaderboard.row_merged import Merged
 
 Fact = tuple[str, str]
 
@@ -31,6 +33,7 @@ def row_facts(row: Row) -> list[Fact]:
     general, prints = row.general, row.fingerprints
     known = {
         "edited checkpoint": None if row.model.name in (base_of(row), method_of(row)) else short_name(row.model),
+        **_merged(row.merged),
         "base revision": (row.base or row.model).revision,
         "base fingerprint": prints.base,
         "checkpoint fingerprint": prints.model,
@@ -44,3 +47,20 @@ def row_facts(row: Row) -> list[Fact]:
         "versions": ", ".join(f"{name} {version}" for name, version in row.versions.items()) or None,
     }
     return [(name, text) for name, text in known.items() if text]
+
+
+def _merged(merged: Merged | None) -> dict[str, str | None]:
+    """What a model was merged from, and what that cost its tasks."""
+    if merged is None:
+        return {}
+    league = f", candidates of league {merged.league}" if merged.league else ""
+    lost = [
+        f"{name} {signed(edit.against_own, 2)} of {signed(edit.own_delta, 2)}"
+        for name, edit in merged.edits.items()
+        if edit.own_delta is not None and edit.against_own is not None
+    ]
+    return {
+        "merged from": f"{', '.join(merged.edits)} ({', '.join(merged.methods)}) by {merged.how}{league}",
+        "unedited tasks": ", ".join(merged.unedited) or None,
+        "Δ success against the tasks' own edits": ", ".join(lost) or None,
+    }
