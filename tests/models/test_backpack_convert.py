@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hub_server import serve
 from model_cases import change_json, damaged, logits
 from safetensors.torch import save_file
 
@@ -231,3 +235,29 @@ def test_without_a_network_what_would_be_fetched_is_named(published: Path, tmp_p
     ]:
         with pytest.raises(CanonbenchError, match=f"^{says}"):
             convert_backpack(source, tmp_path / "new", tokenizer=tokenizer)
+
+
+def test_from_the_hub_come_the_pickle_and_the_tokenizers_small_files_and_no_code(
+    published: Path, tmp_path: Path
+) -> None:
+    whole = save_tiny(tmp_path / "gpt2", "gpt2")  # a tokenizer's repository holds weights, too
+    command = [sys.executable, "-m", "canonbench", "convert-backpack", "tiny/backpack@v1", "--tokenizer", "tiny/gpt2"]
+    with serve({"tiny/backpack": {"v1": published}, "tiny/gpt2": {"main": whole}}, gated=set()) as (endpoint, asked):
+        settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path / "cache"), "NO_PROXY": "*"}
+        runs = [
+            subprocess.run(
+                [*command, str(tmp_path / name)],
+                capture_output=True, text=True, check=False, env={**os.environ, **settings, **more},
+            )
+            for name, more in (("new", {"CANONBENCH_OFFLINE": "0"}), ("again", {"CANONBENCH_OFFLINE": "1"}))
+        ]  # fmt: skip
+    assert [run.returncode for run in runs] == [0, 0], runs
+    assert runs[0].stderr.splitlines() == [
+        "network: fetching model tiny/backpack@v1 from the Hugging Face hub",
+        "network: fetching the tokenizer tiny/gpt2 from the Hugging Face hub",
+    ]
+    fetched = {line.rpartition("/")[2] for line in asked if "/resolve/" in line}
+    assert {PICKLE, "config.json", "tokenizer.json"} <= fetched
+    assert not any(name.endswith((".py", ".safetensors")) for name in fetched)
+    for name in ("new", "again"):  # the second time from the hub's cache
+        assert torch.equal(logits(load_model(tmp_path / name, Loading()).model), logits(tiny_model("backpack")))
