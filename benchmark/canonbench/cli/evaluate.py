@@ -22,9 +22,10 @@ COSTLESS = ("output", "seed", "states_budget")
     "--model",
     "-m",
     required=True,
-    help="Folder, hub id (id@revision), PEFT adapter, edit run's artefact, .gguf file, or demo.",
+    help="Folder, hub id (id@revision), PEFT adapter, edit run's artefact, .gguf file, demo, or "
+    "ensemble:LARGE,SMALL_EDIT[,beta=NUMBER|auto].",
 )
-@option("--base", help="The unedited model. Adapters and artefacts name their own.")
+@option("--base", help="The unedited model, in an ensemble the small one. Adapters and artefacts name it.")
 @data_options("test", "Which split to score.")
 @place_options()
 @compute_options()

@@ -31,11 +31,10 @@ def shared_vocabulary(tokenizer: Any, other: Any, names: tuple[str, str]) -> int
     count = next((token for token in range(top) if own.get(token) != others.get(token)), top)
     for words, each in ((own, tokenizer), (others, other)):
         added = set(each.get_added_vocab().values())
-        odd = min((token for token in words if token >= count and token not in added), default=None)
-        if odd is not None:
+        if any(token >= count and token not in added for token in words):
             raise CanonbenchError(
-                f"{names[0]} and {names[1]} have different vocabularies: token {odd} is {own.get(odd)!r} in the one "
-                f"and {others.get(odd)!r} in the other; the parts of an ensemble must share a tokenizer"
+                f"{names[0]} and {names[1]} have different vocabularies: token {count} is {own.get(count)!r} in the "
+                f"one and {others.get(count)!r} in the other; the parts of an ensemble must share a tokenizer"
             )
     for text in PROBES:
         one, two = (each(text, add_special_tokens=False)["input_ids"] for each in (tokenizer, other))

@@ -13,6 +13,7 @@ from canonbench.editing.settings import merged, parse_settings
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.leaderboard.row import Row
 from canonbench.models.checkpoint import Trust
+from canonbench.models.ensemble_name import is_ensemble
 from canonbench.models.load import Loading
 from canonbench.runs.build import Described, build_edit_row
 from canonbench.runs.chosen import Chosen, read_chosen
@@ -103,6 +104,8 @@ def edit(
     require_places(run, output)
     if keep not in ("best", "all", "none"):
         raise UsageError(f"keep must be best, all or none, got {keep!r}")
+    if is_ensemble(model):
+        raise UsageError(f"{model} is scored, not edited: edit its small model, then name that edit in an ensemble")
     found = find_method(method)
     asked = resolve(
         suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=seed

@@ -56,9 +56,14 @@ def with_beta(
 
     Raises:
         UsageError: this is not the val split, there is no general text, or no such league.
-        CanonbenchError: no β is in the league, or the ensemble cannot be scored.
+        CanonbenchError: β is 0, no other is in the league, or the ensemble cannot be scored.
     """
-    if not is_ensemble(model) or (name := parse_ensemble(model)).beta is not None:
+    if not is_ensemble(model):
+        return model
+    name = parse_ensemble(model)
+    if name.beta == 0:
+        raise CanonbenchError(f"{model}: with beta=0 it is {name.large} alone: there is no edit to evaluate")
+    if name.beta is not None:
         return model
     _require_val(name, asked)
     # of all β the same ensemble, so any will do to look at it
