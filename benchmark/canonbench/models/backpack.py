@@ -125,7 +125,7 @@ class BackpackModel(BackpackPreTrainedModel):
             position_ids: (B, T).
             past_key_values: of the tokens before, a DynamicCache or StaticCache; beside the layers of the GPT-2 it
                 holds the senses and their keys.
-            inputs_embeds: (B, T, D) instead of ``input_ids``; such words have senses, but no edited ones.
+            inputs_embeds: (B, T, D) instead of ``input_ids``, unless senses are edited, which are those of words.
             use_cache: whether to return ``past_key_values``.
             output_contextualization: whether to return the weights of senses.
             kwargs: those of GPT-2.
