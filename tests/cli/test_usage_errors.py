@@ -31,7 +31,7 @@ MISTYPED = {
 
 SEE_HELP = "see 'canonbench evaluate --help'"
 WRONG = {
-    "unknown verb, nothing close": (["xyzzy"], "unknown command 'xyzzy'", "compare, data, edit, evaluate, export, "),
+    "unknown verb, nothing close": (["xyzzy"], "unknown command 'xyzzy'", "compare, convert-backpack, data, edit, "),
     "unknown option, nothing close": ([*EVALUATE, "--zzzz"], "'--zzzz'", SEE_HELP),
     "no model": (["evaluate"], "'--model'", SEE_HELP),
     "no value": (["evaluate", "--model"], "--model", "requires an argument"),
