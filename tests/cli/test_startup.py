@@ -20,6 +20,7 @@ HELP = [
     "report --help",
     "export --help",
     "merge --help",
+    "senses --help",
     "edit --help",
     "methods --help",
     "submit --help",

@@ -26,6 +26,7 @@ from canonbench.cli.pull import pull
 from canonbench.cli.push import push
 from canonbench.cli.reproduce import reproduce
 from canonbench.cli.run_report import report
+from canonbench.cli.senses import senses
 from canonbench.cli.submit import submit, validate
 from canonbench.cli.tasks import tasks
 from canonbench.errors import CanonbenchError
@@ -65,6 +66,7 @@ for verb in (
     report,
     export,
     merge,
+    senses,
     submit,
     validate,
     reproduce,

@@ -47,6 +47,8 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[SensesSettings]) -> It
     from canonbench.editing.sense_training import OnlySenses  # noqa: PLC0415  (brings torch)
 
     chosen = choose(model, tokenizer, request)
+    if model.backpack.sense_edit is not None:
+        raise CanonbenchError("the model has edited senses already; edit the base that it was made of")
     model.edit_senses(chosen.token_ids, chosen.sense_ids)
     stand_in = OnlySenses(model)
     for _ in finetune(stand_in, tokenizer, request, ["deltas"], changes_from=stand_in.first_edited):
@@ -54,13 +56,19 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[SensesSettings]) -> It
 
 
 def choose(model: Any, tokenizer: Any, request: EditRequest[SensesSettings]) -> ChosenSenses:
-    """The senses that train; see ``choose_senses``."""
+    """The senses that train; see ``choose_senses``.
+
+    Raises:
+        CanonbenchError: the model is no Backpack, or there is no regularisation text.
+    """
     import numpy as np  # noqa: PLC0415
 
     from canonbench.editing.batches import Chunks, encode_canonical  # noqa: PLC0415  (brings torch)
     from canonbench.editing.sense_importance import choose_senses  # noqa: PLC0415  (brings torch)
+    from canonbench.models.backpack import BackpackForCausalLM  # noqa: PLC0415  (brings torch)
 
-    require_backpack(model)
+    if not isinstance(model, BackpackForCausalLM):
+        raise CanonbenchError(f"{type(model).__name__} has no senses: sense finetuning is for Backpack models only")
     settings = request.hyperparameters
     chunks = []
     if settings.penalty:
@@ -81,13 +89,3 @@ def choose(model: Any, tokenizer: Any, request: EditRequest[SensesSettings]) -> 
         penalty=settings.penalty,
         importance=settings.importance,
     )
-
-
-def require_backpack(model: Any) -> None:
-    """CanonbenchError unless the model is a Backpack none of whose senses is edited."""
-    from canonbench.models.backpack import BackpackForCausalLM  # noqa: PLC0415  (brings torch)
-
-    if not isinstance(model, BackpackForCausalLM):
-        raise CanonbenchError(f"{type(model).__name__} has no senses: sense finetuning is for Backpack models only")
-    if model.backpack.sense_edit is not None:
-        raise CanonbenchError("the model has edited senses already; edit the base that it was made of")

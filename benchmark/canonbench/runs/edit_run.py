@@ -20,6 +20,7 @@ from canonbench.models.load import LoadedModel, in_memory
 from canonbench.models.sense_edit_file import is_of_edit
 from canonbench.runs.candidates import MethodError, Trained
 from canonbench.runs.edit_examples import candidate_columns, task_numbers
+from canonbench.runs.edit_request import edit_request
 from canonbench.runs.examples import Columns
 from canonbench.runs.folder import RunFolder
 from canonbench.runs.look import Seen
@@ -35,7 +36,6 @@ from canonbench.runs.store import Store
 from canonbench.runs.trajectory import Candidate
 from canonbench.scoring import general_loss, loss_ratio
 from canonbench.scoring.selection import in_league
-from canonbench.suite import Example
 
 
 @dataclass(frozen=True)
@@ -102,18 +102,7 @@ class EditRun:
 
     def request(self, task: str, seed: int) -> EditRequest[Any]:
         """What the method is asked."""
-        rows = self.asked.suite.task(task).split(self.asked.split).canonical
-        examples = zip(rows["prefix"], rows["suffix_a"], rows["suffix_b"], strict=True)
-        general = self.asked.general
-        assert general is not None
-        return EditRequest(
-            task=task,
-            loss=self.asked.suite.task(task).task.loss,
-            canonical=[Example(*each) for each in examples],
-            regularization=list(general.texts("regularization")["text"]) if general.spec.regularization else [],
-            seed=seed,
-            hyperparameters=self.settings,
-        )
+        return edit_request(self.asked, task, seed, self.settings)
 
     def numbers(self, task: str, measured: Measured) -> tuple[float, float]:
         """Success rate in percent and hard negatives in nats."""
