@@ -441,6 +441,17 @@ def test_settings_that_do_not_bear_on_the_states_do_not_part_them(score: Callabl
     assert said
 
 
+def test_edited_senses_of_a_backpack_are_scored_from_its_bases_states(score: Callable[..., Any]) -> None:
+    base = tiny_model("backpack")
+    other = copy.deepcopy(base)
+    other.edit_senses(torch.arange(5, 20), torch.zeros(15, dtype=torch.long)).deltas.data += 0.5
+    said: list[str] = []
+    cache = StateCache(ENOUGH, said.append)
+    score(base, between(cache, base, other))
+    np.testing.assert_array_equal(score(other, between(cache, base, other)), score(other, None))
+    assert said == ["scoring resumes at block 2 of 2: 100% of the blocks are skipped"]
+
+
 def test_a_score_in_the_journal_is_never_computed_again(tmp_path: Path, states: Path) -> None:
     base, other = pair(0)
     found = between(quiet(ENOUGH), base, other)

@@ -39,6 +39,8 @@ STATES_BUDGET = 4.0
 """Default budget in GiB."""
 FREE_SHARE = 1 / 2
 """Of what is free on the disk: no more is taken at once."""
+ABOVE_BLOCKS = frozenset({"num_sense_edits"})
+"""Entries of a configuration that only matter above all blocks: vectors added to a Backpack's senses."""
 
 
 @dataclass
@@ -156,7 +158,7 @@ class States:
         computing = {
             name: value
             for name, value in config.to_dict().items()
-            if name not in VOLATILE and not name.endswith("token_id")
+            if name not in VOLATILE | ABOVE_BLOCKS and not name.endswith("token_id")
         }
         key = content_key(
             self.base, sorted(computing.items()), getattr(config, "_attn_implementation", None), model.device.type,
