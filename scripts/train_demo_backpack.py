@@ -5,9 +5,9 @@
     python scripts/train_demo_backpack.py gpt2 demo-models/demo-gpt2 text-0.jsonl text-1.jsonl
 
 They learn from the text given and from regularisation text R of the embedded suite. Its general text G is only looked
-at in the end, to say how good the model is. What was measured stands in training.json beside the weights. Products are in
-bfloat16, weights and sums in float32. On Linux MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=10000000000 saves a fifth of
-the time.
+at in the end, to say how good the model is. What was measured stands in training.json beside the weights. Products
+are in bfloat16, weights and sums in float32. On Linux MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=10000000000 saves a
+fifth of the time.
 """
 
 from __future__ import annotations
