@@ -22,7 +22,7 @@ from canonbench.likelihood.route import layout, route
 from canonbench.likelihood.tokens import Request
 from canonbench.models.ensemble import Ensemble
 from canonbench.models.ensemble_parts import Apart, OneTrunk, Pair, WithoutAdapter, pair_of_edit
-from canonbench.models.face import context_length, require_causal, vocabulary_size
+from canonbench.models.face import context_length, readable_ids, require_causal, vocabulary_size
 from canonbench.models.fingerprint import config_hash, fingerprint
 from canonbench.models.in_context import InContext
 from tiny_models import CONTEXT, VOCABULARY, tiny_model
@@ -52,8 +52,10 @@ def by_hand(parts: tuple[Any, Any, Any], beta: float, requests: list[Request], w
     """Eq. 12 as it is written, of the three as they are, one sequence at a time."""
     found = []
     for ids, start in requests:
-        log_p = [part(torch.tensor([ids])).logits[0, -len(ids) :].double().log_softmax(-1)[:, :words] for part in parts]
-        both = (log_p[0] + beta * (log_p[1] - log_p[2])).log_softmax(-1)
+        log_p = [part(torch.tensor([ids])).logits[0, -len(ids) :].double().log_softmax(-1) for part in parts]
+        both = log_p[0].clone()
+        both[:, :words] += beta * (log_p[1] - log_p[2])[:, :words]
+        both = both.log_softmax(-1)
         found.append(both[torch.arange(start - 1, len(ids) - 1), list(ids[start:])].numpy())
     return found
 
@@ -147,17 +149,25 @@ def test_no_beta_is_the_large_model(large: str) -> None:
     assert torch.equal(model(ids).logits, alone(ids).logits)
 
 
-def test_what_is_not_shared_has_no_probability() -> None:
+@pytest.mark.parametrize("small", ["gpt2", "backpack"])
+def test_words_that_only_the_large_model_has_keep_its_logits(small: str) -> None:
     """Output layers of 384 and 300 rows, and 290 words that mean the same."""
-    parts = doubled(tiny_model("gpt2"), *(tiny_model("gpt2", vocab_size=300, seed=seed) for seed in (1, 2)))
+    parts = doubled(tiny_model("gpt2"), *(tiny_model(small, vocab_size=300, seed=seed) for seed in (1, 2)))
     model = Ensemble(parts[0], Apart(*parts[1:]), vocabulary=290)
-    assert vocabulary_size(model) == 290
     require_close(answers(model, questions(290)), by_hand(parts, 1.0, questions(290), 290), 1e-10)
-    everything = answers(model, [Request((3, word), 1) for word in range(290)])
-    assert sum(math.exp(own[0]) for own in everything) == pytest.approx(1)
+    ids = torch.tensor([[3, 250, 17]])
+    assert torch.equal(model(ids).logits[..., 290:], parts[0](ids).logits[..., 290:])
+    assert vocabulary_size(model) == VOCABULARY
     with pytest.raises(CanonbenchError, match="token id 290 is outside the vocabulary of 290"):
         answers(model, [Request((3, 290), 1)])
-    assert vocabulary_size(Ensemble(parts[0], Apart(*parts[1:]))) == 300
+    assert readable_ids(Ensemble(parts[0], Apart(*parts[1:]))) == 300
+
+
+def test_a_change_that_is_none_leaves_the_large_model_as_it_is() -> None:
+    """Also where only it has some of its words, whose share would go to the others if they were left out."""
+    alone, small = tiny_model("gpt2"), tiny_model("gpt2", vocab_size=300, seed=1)
+    model = Ensemble(alone, Apart(small, copy.deepcopy(small)))
+    require_close(answers(model, questions(300)), answers(alone, questions(300)), 2e-6)
 
 
 def edited_backpack(dtype: torch.dtype = torch.float64) -> tuple[Any, Any]:

@@ -17,7 +17,7 @@ from canonbench.likelihood.pack import Pack
 from canonbench.likelihood.plan import plan_packs
 from canonbench.likelihood.route import layout, route
 from canonbench.likelihood.tokens import Encoder, Request, check_lengths, origin
-from canonbench.models.face import context_length, vocabulary_size
+from canonbench.models.face import context_length, readable_ids
 
 SCORER_VERSION = 4
 """Raised whenever a change here could move a log-probability: cached scores of older versions are then not used."""
@@ -85,7 +85,7 @@ def plan(
     """
     if not requests:
         return []
-    check_lengths(requests, origins, context=context_length(model), vocabulary=vocabulary_size(model))
+    check_lengths(requests, origins, context=context_length(model), vocabulary=readable_ids(model))
     longest = max(len(request.ids) for request in requests)
     return plan_packs(requests, batch_tokens or auto_batch_tokens(model), layout(model, longest))
 

@@ -21,10 +21,10 @@ from canonbench.models.face import (
     attention_window,
     context_length,
     output_layer,
+    readable_ids,
     rope_limit,
     text_config,
     tokens_in_front,
-    vocabulary_size,
 )
 
 
@@ -103,7 +103,7 @@ def _probes(model: Any) -> list[Request]:
     scale = 4 if room >= 64 else 1
     draw = np.random.default_rng(0)
     stem, left, right, alone, short = (
-        tuple(draw.integers(0, vocabulary_size(model), scale * n).tolist()) for n in (3, 2, 3, 8, 4)
+        tuple(draw.integers(0, readable_ids(model), scale * n).tolist()) for n in (3, 2, 3, 8, 4)
     )
     sequences = [stem + left, stem + right, (stem + right)[:-1], alone, short]
     return [Request(ids, 1) for ids in sequences]

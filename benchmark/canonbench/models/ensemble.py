@@ -1,9 +1,10 @@
 """The change that an edit made to a small model, added to a larger one (arXiv 2402.06155, eq. 12).
 
-logits = logits_large + β · (log p_after − log p_before)     over the vocabulary that the three share
+logits = logits_large + β · (log p_after − log p_before)     at the words that the three share
+logits = logits_large                                       at those that only the large one has
 
-The normalisers of the two small models are the same for every word, so they fall out when the sum is normalised: the
-small models' logits take the place of their log-probabilities.
+Where the three share all words of the large one, the normalisers of the two small models are the same for every word
+and fall out when the sum is normalised: the small models' logits take the place of their log-probabilities.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class EnsembleConfig:
 
     beta: float
     vocab_size: int
-    """The words that the three share."""
+    """Of the large one."""
+    shared_vocab_size: int
+    """Token ids that all can be given, and whose logits change."""
     hidden_size: int
     """Of the three side by side."""
     num_hidden_layers: int
@@ -104,11 +107,16 @@ class EnsembleHead(nn.Module):
         """What each β adds up, of hidden states (B, T, D + D' + D'')."""
         large, after, before = torch.split(hidden, self.widths, -1)
         shared = output_layer(self._parts[1]) is output_layer(self._parts[2])
-        if shared and self._is_linear[1] and self._is_linear[2]:
-            layer: Any = output_layer(self._parts[1])
+        layer: Any = output_layer(self._parts[1])
+        words, extra = self.config.shared_vocab_size, self.config.vocab_size - self.config.shared_vocab_size
+        if shared and not extra and self._is_linear[1] and self._is_linear[2]:
             difference = nn.functional.linear((after - before).to(layer.weight.dtype), layer.weight)
-            return Terms(self._logits(0, large), self._cut(difference))
-        return Terms(self._logits(0, large), self._logits(1, after) - self._logits(2, before))
+            return Terms(self._logits(0, large), _precise(difference)[..., :words])
+        one, other = self._logits(1, after), self._logits(2, before)
+        change = (one - other)[..., :words]
+        if extra:
+            change = nn.functional.pad(change + (other.logsumexp(-1) - one.logsumexp(-1))[..., None], (0, extra))
+        return Terms(self._logits(0, large), change)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Logits (B, T, V) of hidden states (B, T, D + D' + D'')."""
@@ -120,11 +128,11 @@ class EnsembleHead(nn.Module):
         part = self._parts[number]
         hidden = hidden.to(part.dtype)
         layer: Any = output_layer(part)
-        return self._cut(layer(hidden) if self._is_linear[number] else logits_of(part, hidden))
+        return _precise(layer(hidden) if self._is_linear[number] else logits_of(part, hidden))
 
-    def _cut(self, logits: Tensor) -> Tensor:
-        shared = logits[..., : self.config.vocab_size]
-        return shared.to(torch.promote_types(shared.dtype, torch.float32))
+
+def _precise(logits: Tensor) -> Tensor:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def mixed(terms: Terms, beta: float) -> Tensor:
@@ -145,7 +153,8 @@ class Ensemble(nn.Module):
             large: a causal LM in evaluation mode.
             pair: the small one after and before its edit.
             beta: how much of the change is added.
-            vocabulary: how many token ids mean the same to all; None: all that each has a logit for.
+            vocabulary: how many token ids mean the same to all; None: all that each has a logit for. The words behind
+                them keep the large model's logits, so that without a change there is none.
 
         Raises:
             CanonbenchError: the logits of one cannot be had from its hidden states.
@@ -156,7 +165,8 @@ class Ensemble(nn.Module):
         sizes = [vocabulary_size(each) for each in parts]
         self.config = EnsembleConfig(
             beta=beta,
-            vocab_size=min([*sizes, vocabulary or UNLIMITED]),
+            vocab_size=sizes[0],
+            shared_vocab_size=min([*sizes, vocabulary or UNLIMITED]),
             hidden_size=0,
             num_hidden_layers=max(int(getattr(text_config(each), "num_hidden_layers", 1)) for each in parts),
             max_position_embeddings=_least(_context(each) for each in parts),
@@ -207,7 +217,7 @@ class Ensemble(nn.Module):
     @torch.inference_mode()
     def _try_out(self) -> None:
         # not the token 0, which logits are computed with once hidden states are there
-        ids = 1 + torch.arange(8, device=self.device).reshape(2, 4) % (self.config.vocab_size - 1)
+        ids = 1 + torch.arange(8, device=self.device).reshape(2, 4) % (self.config.shared_vocab_size - 1)
         with one_line("the ensemble"):
             self.head.try_out(ids)
         self.config.hidden_size = sum(self.head.widths)

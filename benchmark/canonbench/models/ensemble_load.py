@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from canonbench.errors import UsageError
+from canonbench.errors import CanonbenchError, UsageError
 from canonbench.models.ensemble import Ensemble
 from canonbench.models.ensemble_name import PREFIX, EnsembleName, parse_ensemble, require_plain
 from canonbench.models.ensemble_parts import Apart, pair_of_edit
 from canonbench.models.ensemble_tokens import shared_vocabulary
+from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import LoadedModel, Loading, base_name, edit_of, load_model
 from canonbench.models.source import Source
 
@@ -41,6 +42,8 @@ def load_ensemble(source: Source, how: Loading, base: str | Path | None) -> Load
     tokenizers = {name.small: after.tokenizer}
     if pair is None:
         before = load_model(str(name.base), how)
+        if fingerprint(after.model).key == fingerprint(before.model).key:
+            raise CanonbenchError(f"{name.small} is {name.base}, unedited: there is no change to add to {name.large}")
         pair, tokenizers[str(name.base)] = Apart(after.model, before.model), before.tokenizer
     count = min(shared_vocabulary(large.tokenizer, own, (name.large, part)) for part, own in tokenizers.items())
     model = Ensemble(large.model, pair, beta=name.beta or 0.0, vocabulary=count)

@@ -80,6 +80,11 @@ def output_layer(model: Any) -> nn.Module:
     return layer
 
 
+def readable_ids(model: Any) -> int:
+    """How many token ids, from 0 on, it can be given: of an ensemble those that its parts share."""
+    return int(getattr(model.config, "shared_vocab_size", vocabulary_size(model)))
+
+
 def vocabulary_size(model: Any) -> int:
     """Rows of the output layer: the size of the softmax."""
     weight = getattr(output_layer(model), "weight", None)
@@ -106,7 +111,7 @@ def require_causal(model: Any, name: str) -> None:
 
     Such a model sees the continuation that it is to predict, and its likelihoods would mean nothing.
     """
-    size = vocabulary_size(model)
+    size = readable_ids(model)
     ids = torch.arange(1, 9, device=model.device).repeat(2, 1)
     ids[1, 4:] += 8
     ids %= size

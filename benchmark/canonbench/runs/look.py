@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from canonbench.errors import CanonbenchError
 from canonbench.likelihood.tokens import Encoder, check_lengths
-from canonbench.models.face import context_length, vocabulary_size
+from canonbench.models.face import context_length, readable_ids, vocabulary_size
 from canonbench.models.fingerprint import Fingerprint, fingerprint
 from canonbench.models.load import LoadedModel
 from canonbench.runs.pair import Opener
@@ -39,24 +39,22 @@ def look(opener: Opener, asked: Asked, questions: Sequence[Question]) -> Seen:
     units = [task_unit(rows, encoder) for rows in questions]
     if asked.general is not None:
         units.append(general_unit(asked.general, asked.general_part, asked.limit, encoder))
-    context, vocabulary = context_length(loaded.model), vocabulary_size(loaded.model)
+    context, readable = context_length(loaded.model), readable_ids(loaded.model)
     with _about(loaded):
         for unit in units:
-            check_lengths(unit.requests, unit.origins, context=context, vocabulary=vocabulary)
+            check_lengths(unit.requests, unit.origins, context=context, vocabulary=readable)
         weights = fingerprint(loaded.model)
+    vocabulary = vocabulary_size(loaded.model)
     return Seen(loaded, weights, units, vocabulary=vocabulary, dtype=loaded.dtype, device=loaded.device.type)
 
 
 def require_comparable(edited: Seen, base: Seen) -> None:
     """Base and edited must share a vocabulary and a tokenisation, and differ in weights.
 
-    An ensemble's vocabulary is what its parts share; the large one's output layer may be padded beyond it.
-
     Raises:
         CanonbenchError: they do not; what to do is said.
     """
-    is_part = edited.loaded.source.kind == "ensemble" and edited.vocabulary <= base.vocabulary
-    if edited.vocabulary != base.vocabulary and not is_part:
+    if edited.vocabulary != base.vocabulary:
         raise CanonbenchError(
             f"vocabulary mismatch: the edited model has {edited.vocabulary} output rows, the base {base.vocabulary}; "
             "their losses cannot be compared"
