@@ -107,7 +107,8 @@ def tensor_hash(name: str, tensor: torch.Tensor) -> str:
         )
     data = tensor.detach().contiguous().cpu()
     digest = hashlib.sha256(f"{form(data)}\0".encode())
-    digest.update(data.reshape(-1).view(torch.uint8).numpy().data)
+    flat = data.as_strided((data.numel(),), (1,))  # a single number may keep a stride of its own, contiguous or not
+    digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
