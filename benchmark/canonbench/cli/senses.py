@@ -9,6 +9,7 @@ import click
 
 from canonbench.cli.options import SUITE_HELP, WholeNumber, config_option, config_settings, option
 from canonbench.cli.output import emit, rendered
+from canonbench.errors import UsageError
 
 if TYPE_CHECKING:
     from canonbench.runs.sense_words import ShownSense, Word
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("task")
 @option("--base", help="The model that was edited, where it is not where MODEL says.")
 @option("--suite", help=SUITE_HELP)
-@option("--split", metavar="[test|val]", default="val", help="Whose canonical examples choose.")
+@option("--split", metavar="[test|val]", help="Whose canonical examples choose. [default: as the edit's, else val]")
 @option("--general", help="General text by name, whose regularisation text counts against senses.")
 @option(
     "--set", "assignments", metavar="NAME=VALUE", multiple=True, help="A setting of the method senses, such as k=5."
@@ -60,6 +61,8 @@ def senses(
     from canonbench.runs.writable import require_output  # noqa: PLC0415  (not for --help)
 
     if picture is not None:
+        if picture.suffix != ".svg":
+            raise UsageError(f"--picture {picture}: it will be SVG; let the name end in .svg")
         require_output(picture, "--picture")
     settings = merged(config_settings(ctx), read_assignments(assignments))
     say = (lambda _line: None) if quiet else to_stderr
@@ -93,7 +96,7 @@ def _table(found: list[ShownSense], rows: int) -> str:
         columns = [_words(each.before)] + ([_words(each.after)] if each.after is not None else [])
         table.add_row(each.token, str(each.sense), importance, *columns)
     rest = f"and {len(found) - rows} more; see --rows" if len(found) > rows else ""
-    tokens = len({each.token for each in found})
+    tokens = len({each.token_id for each in found})
     return rendered(f"{len(found)} senses of {tokens} tokens", "", table, *([rest] if rest else []))
 
 

@@ -60,7 +60,7 @@ def place_labels(axes: Axes, labels: Sequence[Label], places: Sequence[tuple[int
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Points."""
-    return float(TextPath((0, 0), text, size=size, prop=_font(bold)).get_extents().width)
+    return float(TextPath((0, 0), text, size=size, prop=font(bold)).get_extents().width)
 
 
 def _room(
@@ -99,9 +99,10 @@ def _letter(axes: Axes, label: Label, text: str, box: Bbox) -> None:
     colour = tuple(DARKER * part for part in to_rgb(label.colour))
     axes.text(
         x, y, text,
-        ha="center", va="center", fontsize=SIZE, fontproperties=_font(label.bold), color=colour, zorder=6,
+        ha="center", va="center", fontsize=SIZE, fontproperties=font(label.bold), color=colour, zorder=6,
     )  # fmt: skip
 
 
-def _font(bold: bool) -> FontProperties:
+def font(bold: bool) -> FontProperties:
+    """Of all lettering; it comes with matplotlib."""
     return FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")

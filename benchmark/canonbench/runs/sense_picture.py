@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import cache
 from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 
+from canonbench.errors import CanonbenchError
 from canonbench.runs.picture import COLOURS, DPI, STYLE, WIDTH
-from canonbench.runs.sense_words import ShownSense, Word
+from canonbench.runs.picture_labels import SLACK, font, text_width
+from canonbench.runs.sense_words import ShownSense, Word, escaped
 
-ROW = 0.34
-"""Inches per line of words."""
+LINE, PAIR = 0.26, 0.56
+"""Inches per sense: with a line of words, with one before and one after."""
 TOP, BOTTOM = 0.5, 0.55
-LABEL, BARS, GAP = 1.7, 1.7, 0.25
-"""Inches: of the names at the left, of the bars beside them, and between these and the words."""
+LABEL, BARS, GAP, COLUMN = 1.7, 1.7, 0.25, 1.07
+"""Inches: of the names at the left, of the bars beside them, between these and the words, of a column of words."""
+SIZE = 9
+"""Points, of words."""
 GREY, NEW = "#777777", COLOURS[1]
-LONGEST = 16
-"""Characters of a word that are drawn."""
 
 
 def draw_senses(senses: Sequence[ShownSense], path: Path) -> None:
@@ -28,28 +32,39 @@ def draw_senses(senses: Sequence[ShownSense], path: Path) -> None:
     Args:
         senses: at least one, from the top down.
         path: whatever its ending.
+
+    Raises:
+        CanonbenchError: the disk is full.
     """
     with matplotlib.rc_context(STYLE):
-        _figure(senses).savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+        figure = _figure(senses)
+        try:
+            figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+        except OSError as error:
+            raise CanonbenchError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _figure(senses: Sequence[ShownSense]) -> Figure:
-    lines = 2 if senses[0].after is not None else 1
-    height = ROW * lines * len(senses)
-    total = TOP + height + BOTTOM
-    figure = Figure(figsize=(WIDTH, total), dpi=DPI)
-    bars = figure.add_axes((LABEL / WIDTH, BOTTOM / total, BARS / WIDTH, height / total))
+    has_edit = senses[0].after is not None
+    columns = len(senses[0].before)
     left = LABEL + BARS + GAP
-    words = figure.add_axes((left / WIDTH, BOTTOM / total, (WIDTH - left) / WIDTH, height / total))
+    width, height = max(WIDTH, left + COLUMN * columns), (PAIR if has_edit else LINE) * len(senses)
+    total = TOP + height + BOTTOM
+    figure = Figure(figsize=(width, total), dpi=DPI)
+    bars = figure.add_axes((LABEL / width, BOTTOM / total, BARS / width, height / total))
+    words = figure.add_axes((left / width, BOTTOM / total, COLUMN * columns / width, height / total))
     _bars(bars, senses)
     words.set_axis_off()
-    words.set(xlim=(0, 1), ylim=(len(senses) - 0.5, -0.5))
-    words.set_title("promotes" if lines == 1 else "promotes before, and after the edit", loc="left", fontsize=10)
+    words.set(xlim=(0, columns), ylim=bars.get_ylim())
+    title = "promotes before the edit, and after it: what is new is bold" if has_edit else "promotes"
+    words.set_title(title, loc="left", fontsize=SIZE)
     for place, each in enumerate(senses):
-        shift = 0.0 if each.after is None else 0.22
-        _words(words, each.before, set(), place - shift, GREY if each.after else "black")
-        if each.after is not None:
-            _words(words, each.after, {word.text for word in each.before}, place + shift, "black")
+        if each.after is None:
+            _words(words, each.before, place, "black")
+        else:
+            _words(words, each.before, place - 0.2, GREY)
+            known = {word.token_id for word in each.before}
+            _words(words, each.after, place + 0.2, "black", {word.token_id for word in each.after} - known)
     return figure
 
 
@@ -57,22 +72,34 @@ def _bars(axes: Axes, senses: Sequence[ShownSense]) -> None:
     places = range(len(senses))
     axes.barh(places, [each.importance or 0 for each in senses], height=0.5, color=COLOURS[0])
     axes.set_ylim(len(senses) - 0.5, -0.5)
-    axes.set_yticks(places, [f"{_cut(each.token)}  {each.sense}" for each in senses], fontsize=9, parse_math=False)
+    room = LABEL * DPI - text_width("  00", SIZE) - 2 * SLACK
+    labels = [f"{_fitting(each.token, room)}  {each.sense}" for each in senses]
+    axes.set_yticks(places, labels, fontsize=SIZE, parse_math=False)
     axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_xlabel("importance")
     axes.locator_params(axis="x", nbins=4)
+    axes.set_title("token, sense", loc="right", x=-0.03, fontsize=SIZE)
 
 
-def _words(axes: Axes, words: Sequence[Word], known: set[str], y: float, colour: str) -> None:
-    """In columns; those that are not ``known`` stand out, if anything is."""
+def _words(axes: Axes, words: Sequence[Word], y: float, colour: str, new: Collection[int] = ()) -> None:
+    """In columns; the ``new`` stand out."""
     for column, word in enumerate(words):
-        new = bool(known) and word.text not in known
+        bold = word.token_id in new
         axes.text(
-            column / len(words), y, _cut(word.text), color=NEW if new else colour, fontsize=9,
-            va="center", fontweight="bold" if new else "normal", parse_math=False,
+            column, y, _fitting(word.text, COLUMN * DPI - 2 * SLACK, bold=bold), color=NEW if bold else colour,
+            fontsize=SIZE, fontweight="bold" if bold else "normal", va="center", parse_math=False,
         )  # fmt: skip
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+def _fitting(text: str, room: float, *, bold: bool = False) -> str:
+    """As much of a text as is ``room`` points wide; what the font has no sign for is escaped."""
+    drawn = "".join(each if ord(each) in _signs(bold) else escaped(each) for each in text)
+    shorter = (f"{drawn[:length]}…" for length in reversed(range(len(drawn))))
+    return next(each for each in (drawn, *shorter) if text_width(each, SIZE, bold=bold) <= room)
+
+
+@cache
+def _signs(bold: bool) -> frozenset[int]:
+    return frozenset(get_font(findfont(font(bold))).get_charmap())

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from canonbench.editing.contract import EditRequest
 from canonbench.editing.senses import SensesSettings, choose
 from canonbench.editing.settings import names, parse_settings
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.models.backpack import BackpackForCausalLM
 from canonbench.models.checkpoint import Trust
+from canonbench.models.edit_file import EditFile
 from canonbench.models.load import Loading, edit_of, load_model
 from canonbench.offline import to_stderr
 from canonbench.runs.edit_request import edit_request
-from canonbench.runs.settings import announce, resolve
+from canonbench.runs.merge_record import record_of
+from canonbench.runs.settings import Asked, announce, resolve
 from canonbench.suite import Suite
 
 WORDS = 5
@@ -30,6 +32,7 @@ WORDS = 5
 class Word:
     """A token that a sense promotes."""
 
+    token_id: int
     text: str
     """As ``spelled``."""
     logit: float
@@ -40,6 +43,7 @@ class Word:
 class ShownSense:
     """A sense of a token."""
 
+    token_id: int
     token: str
     """As ``spelled``."""
     sense: int
@@ -57,7 +61,7 @@ def sense_words(
     *,
     base: str | Path | None = None,
     suite: str | Path | Suite | None = None,
-    split: str = "val",
+    split: str | None = None,
     general: str | None = None,
     settings: Mapping[str, Any] | None = None,
     words: int = WORDS,
@@ -71,8 +75,9 @@ def sense_words(
         model: a Backpack, or what an edit run kept of one whose senses were edited.
         task: whose canonical examples choose.
         base: the model that was edited, where it is not where the artefact says.
-        suite, split, general: as for ``edit``.
-        settings: of the method ``senses``; those that an artefact was made with, if it says so, unless given.
+        suite, general: as for ``edit``.
+        split: whose canonical examples; what an artefact of the task was trained on, else val, unless given.
+        settings: of the method ``senses``; those that an artefact of the task was made with, unless given.
         words: how many are shown of each sense.
         device, allow_pickle: as for ``edit``.
         say: receives notes.
@@ -81,23 +86,26 @@ def sense_words(
         UsageError: an unknown name, or a setting that the method does not have.
         CanonbenchError: the model is no Backpack, the artefact does not edit senses, or something cannot be read.
     """
+    how = Loading(device, trust=Trust(allow_pickle), say=say)
     asked = resolve(
-        suite=suite, tasks=task, split=split, general=general, protocol_name="canonbench-1", limit=None, seed=0
+        suite=suite, tasks=task, split=split or "val", general=general, protocol_name="canonbench-1", limit=None, seed=0
     )
     if len(asked.tasks) != 1:
         raise UsageError(f"one task at a time, not {task}")
-    how = Loading(device, trust=Trust(allow_pickle), say=say)
     parse_settings(SensesSettings, settings or {})  # a misspelled name is told before anything is loaded
     record = edit_of(model, how)
-    made_with = (record.record.get("hyperparameters") or {}) if record is not None else {}
-    assert isinstance(made_with, dict)
-    known = {name: value for name, value in made_with.items() if name in names(SensesSettings)}
+    if record is not None and record.kind != "senses":
+        raise CanonbenchError(f"{model} is an edit, but not of senses: there is no before and after to show")
+    made = _made(record, asked.tasks[0])
+    if split is None and made.get("split") in asked.suite.task(asked.tasks[0]).splits:
+        asked = replace(asked, split=made["split"])
     loaded = load_model(model, how, base=base)
-    _require_senses(loaded.model, str(model), is_edit=record is not None)
+    if not isinstance(loaded.model, BackpackForCausalLM):
+        raise CanonbenchError(f"{model}: {type(loaded.model).__name__} has no senses to show; give a Backpack model")
     announce(asked, say, by_default=suite is None)
-    given = parse_settings(SensesSettings, known | dict(settings or {}))
-    seed = record.record.get("seed", 0) if record is not None else 0
-    chosen = choose(loaded.model, loaded.tokenizer, edit_request(asked, asked.tasks[0], int(str(seed)), given))
+    if record is not None and not made:
+        say(f"{model} was not edited for {task}: a sense that none of its examples would choose has no importance")
+    chosen = choose(loaded.model, loaded.tokenizer, _request(asked, made, settings or {}))
     places = list(zip(chosen.token_ids.tolist(), chosen.sense_ids.tolist(), strict=True))
     importance = dict(zip(places, chosen.importance.tolist(), strict=True))
     edit = loaded.model.backpack.sense_edit
@@ -107,11 +115,20 @@ def sense_words(
     return _shown(loaded.model, loaded.tokenizer, places, importance, words)
 
 
-def _require_senses(model: Any, name: str, *, is_edit: bool) -> None:
-    if not isinstance(model, BackpackForCausalLM):
-        raise CanonbenchError(f"{name}: {type(model).__name__} has no senses to look at; give a Backpack model")
-    if is_edit and model.backpack.sense_edit is None:
-        raise CanonbenchError(f"{name} is an edit of a Backpack, but not of its senses: there is no before and after")
+def _made(edit: EditFile | None, task: str) -> dict[str, Any]:
+    """What an artefact says of how the edit for a task came about; nothing if it is for others, or does not say."""
+    if edit is None:
+        return {}
+    merged = record_of(edit)
+    records = [each.model_dump() for each in merged.edits] if merged else [edit.record]
+    return next((record for record in records if record.get("task") == task), {})
+
+
+def _request(asked: Asked, made: Mapping[str, Any], settings: Mapping[str, Any]) -> EditRequest[SensesSettings]:
+    """What sense finetuning was asked, or would be; a method of one's own that edits senses has other settings."""
+    known = {name: value for name, value in made.get("hyperparameters", {}).items() if name in names(SensesSettings)}
+    given: SensesSettings = parse_settings(SensesSettings, known | dict(settings))
+    return edit_request(asked, asked.tasks[0], made.get("seed", 0), given)
 
 
 @torch.inference_mode()
@@ -125,7 +142,7 @@ def _shown(
     has_edit = model.backpack.sense_edit is not None
     after = _promoted(model, tokenizer, edited, words) if has_edit else [None] * len(places)
     return [
-        ShownSense(spelled(tokenizer, token), sense, importance.get((token, sense)), was, now)
+        ShownSense(token, spelled(tokenizer, token), sense, importance.get((token, sense)), was, now)
         for (token, sense), was, now in zip(places, before, after, strict=True)
     ]
 
@@ -135,15 +152,26 @@ def _promoted(model: Any, tokenizer: Any, senses: Tensor, count: int) -> list[li
     found = []
     for sense in senses:
         logits = model.lm_head(sense).float()[: len(tokenizer)]
-        values, ids = logits.topk(min(count, len(logits)))
-        found.append(
-            [Word(spelled(tokenizer, word), value) for word, value in zip(ids.tolist(), values.tolist(), strict=True)]
-        )
+        values, ids = (each.tolist() for each in logits.topk(min(count, len(logits))))
+        found.append([Word(word, spelled(tokenizer, word), value) for word, value in zip(ids, values, strict=True)])
     return found
 
 
 def spelled(tokenizer: Any, token: int) -> str:
-    """A token for people: its leading space as ``_``, what cannot be seen escaped."""
-    text = tokenizer.convert_tokens_to_string(tokenizer.convert_ids_to_tokens([token]))
-    plain = text if text.isprintable() else json.dumps(text)[1:-1]
-    return "_" + plain[1:] if plain.startswith(" ") else plain
+    """A token for people: its leading space as ``_``, what cannot be seen escaped.
+
+    A token that is no text by itself, such as a part of a character, is spelled as in the vocabulary.
+    """
+    (piece,) = tokenizer.convert_ids_to_tokens([token])
+    text = tokenizer.convert_tokens_to_string([piece])
+    if piece.startswith("▁") and not text.startswith(" "):
+        text = f" {text}"  # SentencePiece drops the space where a text begins
+    if "\ufffd" in text:
+        text = piece
+    seen = "".join(each if each.isprintable() else escaped(each) for each in text)
+    return "_" + seen[1:] if seen.startswith(" ") else seen
+
+
+def escaped(text: str) -> str:
+    """As in a string of Python: ``\\n``, ``\\u4e2d``."""
+    return text.encode("unicode_escape").decode("ascii")
