@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from canonbench.errors import UsageError
 from canonbench.models.ensemble_name import EnsembleName, is_ensemble, parse_ensemble
+from canonbench.models.portable import portable
 from canonbench.models.source import parse_source
 
 
@@ -55,3 +58,20 @@ def test_what_it_may_not_say_is_one_line(rest: str, says: str) -> None:
         parse_ensemble(f"ensemble:{rest}")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "elsewhere"),
+    [
+        (
+            "org/large@main,/tmp/a/candidate-3,base=/tmp/small,beta=0.5",
+            "org/large@main,candidate-3,base=small,beta=0.5",
+        ),
+        ("/tmp/large,runs/t/artefacts/c-1,base=./small,beta=1", "large,c-1,base=small,beta=1"),
+        ("demo-gpt2,~/c-1,base=demo-backpack,beta=0.2", "demo-gpt2,c-1,base=demo-backpack,beta=0.2"),
+    ],
+)
+def test_elsewhere_a_place_on_this_machine_says_nothing(name: str, elsewhere: str) -> None:
+    found = portable(f"ensemble:{name}")
+    assert found == f"ensemble:{elsewhere}"
+    assert parse_ensemble(portable(found, large="org/known")) == replace(parse_ensemble(found), large="org/known")

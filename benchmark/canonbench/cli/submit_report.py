@@ -32,7 +32,7 @@ def draw_withdrawn(done: Submitted) -> str:
 
 def _pull_request(done: Submitted) -> Iterator[str]:
     row = done.row
-    yield f"Submission: {done.name} on {row.model.name} ({row.suite.name}, {row.split})"
+    yield f"Submission: {done.name} on {(row.base or row.model).name} ({row.suite.name}, {row.split})"
     yield ""
     yield f"Row {row.row_id} in `leaderboard/rows/{done.name}.jsonl`; `submissions/{done.name}` describes the method."
     yield f"Suite {row.suite.name} {row.suite.version}, {row.split} split; protocol {row.protocol}; {row.dtype}."

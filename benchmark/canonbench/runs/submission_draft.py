@@ -75,7 +75,7 @@ def write_draft(folder: Path, row: Row, method: str | None) -> None:
         "method": method,
         "hyperparameters": shared(row.hyperparameters or {}),
         "tuning": {"how": f"{TODO}: how the hyperparameters were chosen, on which split", "trials": None},
-        "models": [row.model.name],
+        "models": [(row.base or row.model).name],
     }
     texts = {
         FILE: yaml.safe_dump(description, sort_keys=False, allow_unicode=True, width=100),

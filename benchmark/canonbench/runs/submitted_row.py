@@ -12,6 +12,7 @@ from canonbench.errors import CanonbenchError, UsageError
 from canonbench.leaderboard.compact import LIMIT, compact, write_examples
 from canonbench.leaderboard.recompute import differences
 from canonbench.leaderboard.row import ExamplesReference, ModelReference, Row
+from canonbench.models.portable import portable
 from canonbench.runs.finished import Finished, row_path_of
 from canonbench.runs.folder import IDENTITY, RunFolder
 from canonbench.runs.hub_examples import require_address
@@ -71,13 +72,13 @@ def submitted_row(
         raise CanonbenchError(f"{run.path}: its row is {row.state}; only a row that was measured can be submitted")
     examples = _kept(run, folder, name) if examples_at is None else _on_hub(run, require_address(examples_at))
     content: dict[str, Any] = row.model_dump(by_alias=True)
-    is_base = row.leagues is not None or row.base is None
+    has_base_in_name = row.leagues is not None or row.base is None or row.model.source == "ensemble"
     content |= {
         "state": "submitted",
         "submission": name,
         "examples": examples,
         "base": None if row.base is None else _public(row.base, model_name),
-        "model": _public(row.model, model_name if is_base else None),
+        "model": _public(row.model, model_name if has_base_in_name else None),
     }
     return Row.model_validate(content)
 
@@ -104,6 +105,8 @@ def _on_hub(run: Finished, address: str) -> ExamplesReference:
 
 def _public(model: ModelReference, name: str | None) -> ModelReference:
     """The model under a name that means something elsewhere: not by its place on this machine."""
-    if name is None and model.source in ("folder", "peft", "edit", "gguf"):
+    if model.source == "ensemble":
+        name = portable(model.name, large=name)
+    elif name is None and model.source in ("folder", "peft", "edit", "gguf"):
         name = PurePath(model.name).name
     return model if name is None else model.model_copy(update={"name": name})

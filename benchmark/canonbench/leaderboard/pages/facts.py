@@ -9,12 +9,15 @@ from canonbench.leaderboard.pages.points import base_of, method_of
 from canonbench.leaderboard.pages.words import signed
 from canonbench.leaderboard.row import ComparableGroup, ModelReference, Row
 from canonbench.leaderboard.row_merged import Merged
+from canonbench.models.portable import portable
 
 Fact = tuple[str, str]
 
 
 def short_name(model: ModelReference) -> str:
     """The model's name; of a path the end alone, for a page may travel and a folder of this machine says nothing."""
+    if model.source == "ensemble":
+        return portable(model.name)
     return model.name if model.source == "hub" else Path(model.name).name
 
 

@@ -105,8 +105,8 @@ def points(field: Field) -> Iterator[Point]:
 
 
 def method_of(row: Row) -> str:
-    """The method's name; of a checkpoint of unknown making, the checkpoint's."""
-    return row.method or row.model.name
+    """The method's name; of a checkpoint its submission's, such as an ensemble's, else its own."""
+    return row.method or row.submission or row.model.name
 
 
 def base_of(row: Row) -> str:
