@@ -34,11 +34,13 @@ def merged_value(base: Tensor, edited: Sequence[Tensor], merging: Merging) -> Te
         edited: after each of them, the base's own value where an edit left the tensor alone.
         merging: see there.
     """
-    values = [each.double() for each in edited]
     if merging.how == "mean":
-        return torch.stack(values).mean(0).to(base.dtype)
+        total = torch.zeros_like(base, dtype=torch.float64)
+        for each in edited:  # one at a time: embeddings are large, and float64 doubles them
+            total += each
+        return (total / len(edited)).to(base.dtype)
     start = base.double()
-    changes = [value - start for value in values]
+    changes = [each.double() - start for each in edited]
     combine = merge_utils.ties if merging.how == "ties" else merge_utils.dare_linear
     weight = 1.0 if merging.how == "ties" else 1 / len(changes)  # ties itself averages the changes that it keeps
     with dropping_nothing_is_fine():
