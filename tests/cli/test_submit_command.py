@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def test_from_a_run_to_a_valid_submission_and_back(step_world: Path, checkout: P
     undone = canonbench("submit", run, "--name", "step", "--undo")
     assert "deleted leaderboard/rows/step.jsonl\n" in undone.out
     assert "kept submissions/step/submission.yaml: written by somebody\n" in undone.out
+
+
+def test_what_undoes_it_is_told_in_full(step_world: Path, checkout: Path, canonbench: Canonbench) -> None:
+    done = canonbench("submit", step_world / "val", "--name", "step", "--model-name", "someone/tiny")
+    [line] = [line for line in done.out.splitlines() if line.startswith("to undo it:")]
+    assert canonbench(*shlex.split(line)[4:]).code == 0
+    assert not [path for path in checkout.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -51,13 +52,11 @@ def submit(
 
     if undo and replace:
         raise UsageError("--undo and --replace contradict each other")
+    options: dict[str, Any] = {"root": root, "code": code, "model_name": model_name, "examples_at": examples_at}
     if undo:
-        emit(draw_withdrawn(withdraw(runs, name, root=root, code=code, model_name=model_name, examples_at=examples_at)))
+        emit(draw_withdrawn(withdraw(runs, name, **options)))
     else:
-        done = submit_run(
-            runs, name, root=root, replace=replace, code=code, model_name=model_name, examples_at=examples_at
-        )
-        emit(draw_submitted(done, runs))
+        emit(draw_submitted(submit_run(runs, name, replace=replace, **options), runs, options))
 
 
 @click.command(short_help="Check the leaderboard's rows and submissions; exit code 1 if anything is wrong.")

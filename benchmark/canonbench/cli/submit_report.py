@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from canonbench.leaderboard.row import Row
@@ -11,16 +11,21 @@ from canonbench.leaderboard.row_results import Average
 from canonbench.runs.submit import Submitted
 
 
-def draw_submitted(done: Submitted, runs: Sequence[Path]) -> str:
-    """Files, what is left, how to undo it, and the pull request."""
+def draw_submitted(done: Submitted, runs: Sequence[Path], options: Mapping[str, object]) -> str:
+    """Files, what is left, how to undo it, and the pull request; ``options``: those that undoing it needs again."""
     todo = [each for each in done.findings if each.level == "todo"]
     lines = [f"wrote {place}" for place in done.written] + [f"deleted {place}" for place in done.deleted]
     lines += [f"note: {each}" for each in done.findings if each.level == "note"]
     if todo:
         lines += ["", "still to be written by you:", *(f"  {each}" for each in todo)]
-    undo = shlex.join(["canonbench", "submit", *map(str, runs), "--name", done.name, "--undo"])
+    given = [text for name, value in options.items() if value is not None for text in (_flag(name), str(value))]
+    undo = shlex.join(["canonbench", "submit", *map(str, runs), "--name", done.name, *given, "--undo"])
     lines += ["", f"then check it: canonbench validate submissions/{done.name}", f"to undo it:    {undo}"]
     return "\n".join([*lines, "", "--- pull request " + "-" * 43, *_pull_request(done), "-" * 60]) + "\n"
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def draw_withdrawn(done: Submitted) -> str:
