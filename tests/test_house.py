@@ -23,7 +23,7 @@ def test_every_package_folder_is_in_the_wheel() -> None:
         ".".join(path.parent.relative_to(ROOT / "benchmark").parts)
         for path in (ROOT / "benchmark").rglob("__init__.py")
     }
-    assert listed == found | {"canonbench.data"}
+    assert listed == found | {"canonbench.data", "canonbench.demo_models"}
 
 
 def test_the_data_folder_never_shadows_the_datasets_library() -> None:

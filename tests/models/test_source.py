@@ -48,6 +48,8 @@ def test_demo_is_the_demo_model_and_a_slip_of_it_is_pointed_out() -> None:
     assert parse_source("demo") == Source("demo", "demo")
     with pytest.raises(UsageError, match="Did you mean 'demo'"):
         parse_source("dmeo")
+    with pytest.raises(UsageError, match="Did you mean 'demo-backpack'"):
+        parse_source("demo_backpack")
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,12 @@ def _leagues(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     required=True,
     help="A built-in method (see canonbench methods), method.py:edit, package.module:function, or a folder.",
 )
-@option("--model", "-m", required=True, help="The model to edit: folder, hub id (id@revision), .gguf file, or demo.")
+@option(
+    "--model",
+    "-m",
+    required=True,
+    help="The model to edit: folder, hub id (id@revision), .gguf file, demo, demo-backpack, or demo-gpt2.",
+)
 @data_options("val", "val chooses among all candidates; test repeats what val chose (--chosen).")
 @option(
     "--set", "assignments", metavar="NAME=VALUE", multiple=True, help="A setting of the method; may be given often."

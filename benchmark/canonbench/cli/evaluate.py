@@ -22,8 +22,8 @@ COSTLESS = ("output", "seed", "states_budget")
     "--model",
     "-m",
     required=True,
-    help="Folder, hub id (id@revision), PEFT adapter, edit run's artefact, .gguf file, demo, or "
-    "ensemble:LARGE,SMALL_EDIT[,beta=NUMBER|auto].",
+    help="Folder, hub id (id@revision), PEFT adapter, edit run's artefact, .gguf file, demo, demo-backpack, demo-gpt2, "
+    "or ensemble:LARGE,SMALL_EDIT[,beta=NUMBER|auto].",
 )
 @option("--base", help="The unedited model, in an ensemble the small one. Adapters and artefacts name it.")
 @data_options("test", "Which split to score.")

@@ -16,7 +16,7 @@ from canonbench.models.checkpoint import Trust
 from canonbench.models.edit_file import FORMAT, Context, EditedBase, EditFile, Hashes
 from canonbench.models.fingerprint import Fingerprint, fingerprint
 from canonbench.models.new_folder import appearing
-from canonbench.models.source import parse_source
+from canonbench.models.source import DEMOS, parse_source
 
 if TYPE_CHECKING:
     from canonbench.models.load import LoadedModel
@@ -104,7 +104,7 @@ def open_artefact(folder: Path, base: LoadedModel) -> LoadedModel:
 def lasting_name(name: str) -> str:
     """A model's name from wherever it is read: a folder or file on this machine by its absolute path."""
     path = Path(name).expanduser()
-    return str(path.absolute()) if name and name != "demo" and path.exists() else name
+    return str(path.absolute()) if name and name not in DEMOS and path.exists() else name
 
 
 def base_of_edit(folder: Path) -> str:

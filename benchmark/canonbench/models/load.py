@@ -148,7 +148,7 @@ def _try_out(model: Any, source: Source) -> None:
 
 def _locate(source: Source, how: Loading) -> tuple[Source, Path]:
     """The files of a source, fetched where need be; a hub id gets the exact commit as its revision."""
-    if source.kind == "demo":
+    if source.kind == "demo" and source.path is None:
         return source, demo_path(cache_dir(), how.say)
     if source.kind == "hub":
         path = hub.fetch(source.name, source.revision, trust=how.trust, say=how.say)

@@ -1,4 +1,4 @@
-"""What a ``--model`` names: a folder, hub id, adapter, edit run's artefact, GGUF file, ensemble, or the demo model."""
+"""What a ``--model`` names: a folder, hub id, adapter, edit run's artefact, GGUF file, ensemble, or a demo model."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from typing import Literal
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.models.ensemble_name import is_ensemble
 from canonbench.models.files import ADAPTER_CONFIG, CONFIG, EDIT_FILE
+from canonbench.models.shipped import SHIPPED, shipped_path
 
 Kind = Literal["folder", "hub", "peft", "edit", "gguf", "demo", "ensemble", "memory"]
+
+DEMOS = ("demo", *SHIPPED)
+"""``demo`` is fetched on first use, the others come with the package."""
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 
@@ -37,25 +41,30 @@ def parse_source(name: str | Path) -> Source:
         CanonbenchError: it is a folder without a model.
     """
     text = str(name)
-    if text == "demo" or is_ensemble(text):
-        return Source("ensemble" if is_ensemble(text) else "demo", text)
+    if is_ensemble(text):
+        return Source("ensemble", text)
+    if text in DEMOS:
+        return Source("demo", text, shipped_path(text) if text in SHIPPED else None)
     path = Path(name).expanduser()
     if text and path.is_dir():  # Path("") is the working folder
-        if (path / ADAPTER_CONFIG).is_file():
-            return Source("peft", text, path)
-        if (path / EDIT_FILE).is_file():
-            return Source("edit", text, path)
-        if (path / CONFIG).is_file():
-            return Source("folder", text, path)
-        raise CanonbenchError(f"{path} holds neither {CONFIG} nor {ADAPTER_CONFIG} nor {EDIT_FILE}: not a model folder")
+        return Source(_kind_of(path), text, path)
     if path.is_file():
         if path.suffix == ".gguf":
             return Source("gguf", text, path)
-        raise UsageError(f"{path} is a file; a model is a folder, a .gguf file, a hub id, or 'demo'")
+        raise UsageError(f"{path} is a file; a model is a folder, a .gguf file, a hub id, or one of {', '.join(DEMOS)}")
     is_path = isinstance(name, Path) or text.startswith(("/", ".", "~")) or text.endswith(".gguf")
     if is_path or not HUB_ID.fullmatch(text):
         raise UsageError(f"no model at {text!r}: there is no such file or folder, and it is not a hub id")
-    if difflib.SequenceMatcher(None, text, "demo").ratio() >= 0.75:
-        raise UsageError(f"unknown model {text!r}. Did you mean 'demo'?")
+    if close := difflib.get_close_matches(text, DEMOS, n=1, cutoff=0.75):
+        raise UsageError(f"unknown model {text!r}. Did you mean {close[0]!r}?")
     identifier, _, revision = text.partition("@")
     return Source("hub", identifier, revision=revision or None)
+
+
+def _kind_of(folder: Path) -> Kind:
+    """What a model folder holds, by the first of the files that tell."""
+    tell: tuple[tuple[str, Kind], ...] = ((ADAPTER_CONFIG, "peft"), (EDIT_FILE, "edit"), (CONFIG, "folder"))
+    for file, kind in tell:
+        if (folder / file).is_file():
+            return kind
+    raise CanonbenchError(f"{folder} holds neither {CONFIG} nor {ADAPTER_CONFIG} nor {EDIT_FILE}: not a model folder")

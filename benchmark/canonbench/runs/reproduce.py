@@ -126,7 +126,7 @@ def _find(checkout: Checkout, wanted: str) -> PlacedRow:
 def _base_of(placed: PlacedRow) -> str:
     model = placed.row.model
     if model.source == "demo":
-        return "demo"
+        return model.name
     if model.source == "hub":
         return f"{model.name}@{model.revision}" if model.revision else model.name
     raise UsageError(f"{placed.place} does not say where its base, {model.name!r}, can be found; give --model")

@@ -12,7 +12,13 @@ from canonbench.leaderboard.row import ComparableGroup, Row
 
 SIZE = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)([mb])(?![a-z0-9])")
 UNIT = {"m": 1e6, "b": 1e9}
-NAMED_WITHOUT_SIZE = {"demo": 135e6, "gpt2": 124e6, "backpack-gpt2": 170e6}
+NAMED_WITHOUT_SIZE = {
+    "demo": 135e6,
+    "demo-backpack": 7.4e6,
+    "demo-gpt2": 7.2e6,
+    "gpt2": 124e6,
+    "backpack-gpt2": 170e6,
+}
 """Parameters of models whose name does not say how many (the Backpack's: workshop paper, section 4)."""
 HASH = 8
 """Digits of a hash that tell two groups of one name apart."""
