@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import fmean
@@ -36,26 +36,25 @@ from canonbench.suite.tasks import TASKS
 BACKPACK, TWIN = "demo-backpack", "demo-gpt2"
 PAIRS = ((BACKPACK, "senses"), (BACKPACK, "lora"), (BACKPACK, "full"), (TWIN, "lora"), (TWIN, "full"))
 LEAGUES = ("1e-3", "1e-4", "1e-5")
-TRIALS, SEEDS = 5, 5
+RATES = {"senses": (-4, -1.5), "lora": (-6.5, -2), "full": (-8.5, -4)}
+"""Exponents of the learning rates that are drawn."""
+TRIALS, EPOCHS, SEEDS = 4, 5, 5
+"""Published: 25 trials of 10 epochs."""
 ADDED = "senses"
 """The method whose edits of the Backpack are added to its twin."""
 
 
-def drawn(model: str, method: str) -> Iterator[dict[str, str]]:
-    """Settings from the published ranges; each pair of a model and a method has its own sequence."""
-    draw = np.random.default_rng([ord(letter) for letter in model + method])
-    while True:
-        settings = {"regularizer_weight": f"{10 ** draw.uniform(-1, 0):.3g}"}
-        if method == "full":
-            settings["lr"] = f"{10 ** -draw.uniform(4, 8.5):.3g}"
-        elif method == "lora":
-            settings["lr"] = f"{10 ** -draw.uniform(2, 6.5):.3g}"
-            settings["rank"] = str(draw.integers(1, 257))
-            settings["share"] = f"{draw.uniform(0.1, 0.9):.3g}"
-        else:
-            settings["lr"] = f"{10 ** -draw.uniform(1.5, 4):.3g}"
-            settings["k"] = str(draw.integers(5, 12))
-        yield settings
+def drawn(model: str, method: str, trial: int) -> dict[str, str]:
+    """Settings from the published ranges; each trial takes its learning rate from its own share of the range."""
+    draw = np.random.default_rng([trial, *map(ord, model + method)])
+    least, most = RATES[method]
+    lr = 10 ** (least + (most - least) * (trial + draw.uniform()) / TRIALS)
+    settings = {"lr": f"{lr:.3g}", "regularizer_weight": f"{10 ** draw.uniform(-1, 0):.3g}", "epochs": str(EPOCHS)}
+    if method == "lora":
+        settings |= {"rank": str(draw.integers(1, 257)), "share": f"{draw.uniform(0.1, 0.9):.3g}"}
+    if method == "senses":
+        settings["k"] = str(draw.integers(5, 12))
+    return settings
 
 
 def canonbench(arguments: Sequence[str | Path], unless: str) -> None:
@@ -136,10 +135,10 @@ runs_argument = click.argument("runs", type=click.Path(path_type=Path, file_okay
 def search(runs: Path, jobs: int) -> None:
     """Edit on val with settings drawn at random."""
     commands = []
-    for trial in range(TRIALS):
+    for trial in reversed(range(TRIALS)):
         for model, method in PAIRS:
-            settings = next(each for number, each in enumerate(drawn(model, method)) if number == trial)
-            named = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+            settings = drawn(model, method, trial).items()
+            named = [part for name, value in settings for part in ("--set", f"{name}={value}")]
             where = val_run(runs, model, method, trial)
             if not (where / "row.json").exists():
                 edit = ["edit", "--model", model, "--method", method, "--suite", "mini", "--task", "all"]

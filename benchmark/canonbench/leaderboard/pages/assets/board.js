@@ -104,6 +104,7 @@ function openAddress() {
 
 function start() {
   dialog.addEventListener("close", () => {
+    if (dialog.open) return; // the event comes a moment later, when another row may be open already
     history.replaceState(null, "", location.pathname + location.search);
     opener?.focus();
   });
