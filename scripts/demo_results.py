@@ -3,13 +3,14 @@
     python scripts/demo_results.py search RUNS
     python scripts/demo_results.py test RUNS
     python scripts/demo_results.py ensemble RUNS
+    python scripts/demo_results.py joint RUNS
     python scripts/demo_results.py table RUNS
 
 ``search`` edits with a few settings of each method, drawn from the published ranges (PROTOCOL section 8). ``test``
 takes, for every task, the setting whose success on val is highest on average over the leagues, and repeats it with
-five seeds.
-``ensemble`` adds what the chosen edits of the Backpack changed to the GPT-2. All of it is ``canonbench edit`` and
-``canonbench evaluate``; what is finished is not done again.
+five seeds. ``ensemble`` adds what the chosen edits of the Backpack changed to the GPT-2; ``joint`` does it with one
+Backpack of all six tasks' edits. All of it is ``canonbench edit``, ``merge`` and ``evaluate``; what is finished is not
+done again.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def drawn(model: str, method: str, trial: int) -> dict[str, str]:
     return settings
 
 
-def canonbench(arguments: Sequence[str | Path], unless: str) -> None:
+def canonbench(arguments: Sequence[str | Path], unless: str = "") -> None:
     """Run a command on one thread, quietly; stop if it fails, ``unless`` it says this."""
     command = [sys.executable, "-m", "canonbench", *map(str, arguments), "--quiet"]
     done = subprocess.run(
@@ -181,6 +182,30 @@ def ensemble(runs: Path, jobs: int) -> None:
                     data = ["--suite", "mini", "--split", split, "--task", task]
                     commands.append(["evaluate", "--model", name, *data, "--run", where])
         all_of(commands, jobs, unless="there the choice is")
+
+
+@main.command()
+@runs_argument
+def joint(runs: Path) -> None:
+    """One Backpack with the edits of all tasks, alone and added to its twin: rows of the joint track."""
+    merged = {}
+    for split in ("val", "test"):
+        found = []
+        for task in TASKS:
+            trial = best_trial(runs, BACKPACK, ADDED, task)
+            run = val_run(runs, BACKPACK, ADDED, trial) if split == "val" else test_run(runs, BACKPACK, ADDED, task)
+            found.append(run if split == "test" else artefact(run, task, LEAGUES[0]))
+        merged[split] = runs / f"joint-{split}"
+        if not merged[split].exists():
+            canonbench(["merge", *filter(None, found), "--out", merged[split]])
+    data = ["--suite", "mini", "--task", "all"]
+    sought, alone, both = (runs / f"joint-{name}-row" for name in ("beta", "backpack", "ensemble"))
+    auto = f"ensemble:{TWIN},{merged['val']},beta=auto@{LEAGUES[0]}"
+    canonbench(["evaluate", "--model", auto, *data, "--split", "val", "--run", sought])
+    beta = Row.read(sought / "row.json").model.name.rpartition("beta=")[2]
+    canonbench(["evaluate", "--model", merged["test"], *data, "--split", "test", "--run", alone])
+    added = f"ensemble:{TWIN},{merged['test']},beta={beta}"
+    canonbench(["evaluate", "--model", added, *data, "--split", "test", "--run", both])
 
 
 def chosen_beta(runs: Path, task: str, league: str) -> str | None:
