@@ -218,6 +218,15 @@ def test_hyperparameters_are_checked_before_anything_is_loaded(world: Path) -> N
         run_edit(world, candidate_methods.growing, settings={"epoch": 2}, model="no-such-model")
 
 
+def test_a_model_that_the_method_is_not_for_is_refused_before_it_is_scored(world: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+    asked = {"suite": str(world / "suite"), "tasks": "country", "run": tmp_path / "run"}
+    with pytest.raises(CanonbenchError, match="LlamaForCausalLM has no senses"):
+        edit("senses", str(world / "base"), progress=Progress(say=notes.append), **asked)
+    assert len(notes) == 1  # what was asked for; nothing is scored
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_edit_run_needs_general_text(world: Path) -> None:
     with pytest.raises(CanonbenchError, match="judged by its leagues"):
         run_edit(world, candidate_methods.growing, general="none")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from canonbench.suite import Example
 
@@ -23,6 +23,14 @@ Report = Callable[[int, int, float], None]
 
 def no_report(_step: int, _steps: int, _loss: float) -> None:
     """The Report that nobody listens to."""
+
+
+@runtime_checkable
+class ChecksModel(Protocol):
+    """Hyperparameters that can tell a model that their method is not for, before time is spent on scoring it."""
+
+    def check_model(self, model: Any) -> None:
+        """CanonbenchError if the method is not for this model."""
 
 
 @dataclass(frozen=True)

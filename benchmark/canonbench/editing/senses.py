@@ -33,6 +33,15 @@ class SensesSettings(FinetuneSettings):
     chunks: Count = 1000
     """Chunks of regularisation text, drawn by the seed, that are looked at for that; all where there are fewer."""
 
+    def check_model(self, model: Any) -> None:
+        """CanonbenchError if the model is no Backpack or has edited senses already."""
+        from canonbench.models.backpack import BackpackForCausalLM  # noqa: PLC0415  (brings torch)
+
+        if not isinstance(model, BackpackForCausalLM):
+            raise CanonbenchError(f"{type(model).__name__} has no senses: sense finetuning is for Backpack models only")
+        if model.backpack.sense_edit is not None:
+            raise CanonbenchError("the model has edited senses already; edit the base that it was made of")
+
 
 def edit(model: Any, tokenizer: Any, request: EditRequest[SensesSettings]) -> Iterator[Any]:
     """Add a vector to each of the most important senses and train these vectors; see ``finetune`` for the steps.
@@ -46,9 +55,8 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[SensesSettings]) -> It
     from canonbench.editing.finetune import finetune  # noqa: PLC0415  (brings torch)
     from canonbench.editing.sense_training import OnlySenses  # noqa: PLC0415  (brings torch)
 
+    request.hyperparameters.check_model(model)
     chosen = choose(model, tokenizer, request)
-    if model.backpack.sense_edit is not None:
-        raise CanonbenchError("the model has edited senses already; edit the base that it was made of")
     model.edit_senses(chosen.token_ids, chosen.sense_ids)
     stand_in = OnlySenses(model)
     for _ in finetune(stand_in, tokenizer, request, ["deltas"], changes_from=stand_in.first_edited):
@@ -56,19 +64,16 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[SensesSettings]) -> It
 
 
 def choose(model: Any, tokenizer: Any, request: EditRequest[SensesSettings]) -> ChosenSenses:
-    """The senses that train; see ``choose_senses``.
+    """The senses of a Backpack that train; see ``choose_senses``.
 
     Raises:
-        CanonbenchError: the model is no Backpack, or there is no regularisation text.
+        CanonbenchError: there is no regularisation text.
     """
     import numpy as np  # noqa: PLC0415
 
     from canonbench.editing.batches import Chunks, encode_canonical  # noqa: PLC0415  (brings torch)
     from canonbench.editing.sense_importance import choose_senses  # noqa: PLC0415  (brings torch)
-    from canonbench.models.backpack import BackpackForCausalLM  # noqa: PLC0415  (brings torch)
 
-    if not isinstance(model, BackpackForCausalLM):
-        raise CanonbenchError(f"{type(model).__name__} has no senses: sense finetuning is for Backpack models only")
     settings = request.hyperparameters
     chunks = []
     if settings.penalty:
