@@ -105,7 +105,7 @@ def test_the_context_leaves_room_for_the_longest_text() -> None:
         edit(model, tokenizer, request(texts=("short", fits + "x")))
     assert str(caught.value) == (
         f"{front} tokens of examples in front leave {CONTEXT - front} of the model's {CONTEXT}, but texts have up to "
-        f"{CONTEXT - front + 1}; set fewer shots than 8"
+        f"{CONTEXT - front + 1}; set shots below {len(request().canonical)}"
     )
     with pytest.raises(CanonbenchError, match=f"leave 0 of the model's {CONTEXT}"):
         edit(

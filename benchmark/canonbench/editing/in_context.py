@@ -89,5 +89,5 @@ def _require_room(model: Any, encoder: Any, ids: Sequence[int], request: EditReq
     if limit is not None and len(ids) + longest > limit:
         raise CanonbenchError(
             f"{len(ids)} tokens of examples in front leave {max(0, limit - len(ids))} of the model's {limit}, but "
-            f"texts have up to {longest}; set fewer shots than {request.hyperparameters.shots}"
+            f"texts have up to {longest}; set shots below {min(request.hyperparameters.shots, len(request.canonical))}"
         )
