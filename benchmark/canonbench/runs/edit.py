@@ -128,7 +128,7 @@ def edit(
     if isinstance(hyperparameters, ChecksModel):
         hyperparameters.check_model(seen.loaded.model)
     identity = _identity(asked, found, hyperparameters, seen, repeats, taken, batch_tokens)
-    with run_folder(run, identity, f"{found.name}-{seen.loaded.source.name}") as folder:
+    with run_folder(run, identity, [found.name, seen.loaded.source.name]) as folder:
         if run is not None:
             progress.in_folder(folder.path)
         if folder.claim(identity, {"passed": dict(passed or {})}) and folder.row_path.is_file():

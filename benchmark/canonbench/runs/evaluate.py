@@ -127,7 +127,7 @@ class _Evaluation:
             before = look(base, self.asked, self.questions)
             require_comparable(seen, before)
         identity = self.identity(seen, before)
-        with run_folder(run, identity, seen.loaded.source.name) as folder:
+        with run_folder(run, identity, [seen.loaded.source.name]) as folder:
             if run is not None:
                 self.progress.in_folder(folder.path)
             if folder.claim(identity, {"passed": dict(self.passed)}) and folder.row_path.is_file():

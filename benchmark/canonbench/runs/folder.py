@@ -7,7 +7,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.row import Row
+from canonbench.models.ensemble_name import is_ensemble
 from canonbench.runs.store import written
 from canonbench.runs.writable import require_folder, require_output
 
@@ -181,18 +182,20 @@ def write_copy(row: Row, output: str | Path | None, kept: Path | None) -> None:
         raise CanonbenchError(f"{error}; the row is in {kept}" if kept else str(error)) from error
 
 
-def _slug(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", Path(name).name if "/" in name else name).strip("-.") or "model"
+def _slug(names: Sequence[str]) -> str:
+    """Names as one word; of a path, and of each path in an ensemble's name, its last part."""
+    last = [re.sub(r"[^,:=]*/", "", name) if is_ensemble(name) else Path(name).name for name in names]
+    return re.sub(r"[^\w.-]+", "-", "-".join(last)).strip("-.") or "model"
 
 
 @contextmanager
-def run_folder(run: str | Path | None, identity: Mapping[str, Any], name: str) -> Iterator[RunFolder]:
+def run_folder(run: str | Path | None, identity: Mapping[str, Any], names: Sequence[str]) -> Iterator[RunFolder]:
     """The run's folder, held; a temporary one where the caller wants none.
 
     Args:
-        run: the folder; ``auto`` makes one under ``RUNS`` after ``name`` and ``identity``; None: a temporary one.
+        run: the folder; ``auto`` makes one under ``RUNS`` after ``names`` and ``identity``; None: a temporary one.
         identity: all that the run's numbers depend on.
-        name: the model's.
+        names: the method's if there is one, and the model's.
     """
     if run is None:
         with tempfile.TemporaryDirectory(prefix="canonbench-") as temporary:
@@ -201,7 +204,7 @@ def run_folder(run: str | Path | None, identity: Mapping[str, Any], name: str) -
     path = Path(run)
     if run == "auto":
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-        path = RUNS / f"{_slug(name)}-{identity['suite']}-{identity['split']}-{digest}"
+        path = RUNS / f"{_slug(names)}-{identity['suite']}-{identity['split']}-{digest}"
     folder = RunFolder(path)
     with folder.held():
         yield folder
