@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from cli_cases import Canonbench
 from compare_cases import write_edit_run, write_edit_suite, write_fixed_run
 
 from canonbench.leaderboard import Row
+from canonbench.runs import report_plots
 from canonbench.runs.trajectory import Candidate, write_candidates
 from chromium import chromium, opened
 
@@ -75,6 +77,14 @@ def test_the_page_of_an_edit_run_has_its_numbers_plots_and_rows(
 
 
 TITLES = ["Trajectory", "Hard negatives", "Success by task", "Loss ratio"]
+
+
+def test_an_edit_without_effect_is_drawn_on_an_axis_with_round_numbers() -> None:
+    unchanged = [candidate("country", 0, 1, 1.00002, 200 / 9, "1e-3")]
+    picture = report_plots.trajectory(unchanged, {"country": 22.222222}, {"1e-3": 1e-3})  # rows hold rounded numbers
+    ticks = re.findall(r">(2\d\.\d+)</text>", picture)
+    assert float(ticks[-1]) - float(ticks[0]) >= 2
+    assert all(len(tick) == 4 for tick in ticks)
 
 
 def test_leagues_that_took_the_same_are_shown_once(canonbench: Canonbench, runs: Path) -> None:

@@ -46,7 +46,8 @@ def trajectory(candidates: Sequence[Candidate], base: Mapping[str, float], leagu
         point["excess"] = span[1] if candidate.rejected else point["excess"]
     several = len({each.seed for each in candidates}) > 1
     scored = [point for point in points if point["success"] is not None]
-    series, y = _series(list(base)), {**SUCCESS, "title": "success, %"}
+    heights = [*base.values(), *(point["success"] for point in scored)]
+    series, y = _series(list(base)), {**SUCCESS, "scale": _span(heights), "title": "success, %"}
     number = {"type": "text", "dy": -11, "fontSize": 10, "fontWeight": "bold"}
     return _drawn(
         {
@@ -99,6 +100,9 @@ def success(leagues: Mapping[str, Tasks]) -> str:
         for task, result in tasks.items()
     ]
     names = list(leagues)
+    changes = [result.success for tasks in leagues.values() for result in tasks.values()]
+    ends = [end for change in changes for end in (change.delta, *(change.ci or ())) if end is not None]
+    x = {**DELTA, "scale": _span([0, *ends])}
     y = {"field": "task", "type": "nominal", "title": None, "sort": list(next(iter(leagues.values())))}
     offset = {"field": "league", "sort": names}
     legend = {"title": "league", "orient": "top"} if len(names) > 1 else None
@@ -113,12 +117,12 @@ def success(leagues: Mapping[str, Tasks]) -> str:
             "layer": [
                 {
                     "mark": {"type": "bar", "color": THEME.colours[0]},
-                    "encoding": {"x": DELTA, "y": y, "yOffset": offset, "opacity": shade, "description": SAID},
+                    "encoding": {"x": x, "y": y, "yOffset": offset, "opacity": shade, "description": SAID},
                 },
                 {
                     "transform": [{"filter": "isValid(datum.low)"}],
                     "mark": {"type": "rule", "color": THEME.ink, "strokeWidth": 1.4},
-                    "encoding": {"x": {**DELTA, "field": "low"}, "x2": {"field": "high"}, "y": y, "yOffset": offset},
+                    "encoding": {"x": {**x, "field": "low"}, "x2": {"field": "high"}, "y": y, "yOffset": offset},
                 },
                 zero("x", THEME),
             ],
@@ -203,10 +207,17 @@ def hard_negatives(sides: Mapping[str, Side]) -> str | None:
     )
 
 
-SUCCESS: Spec = {"field": "success", "type": "quantitative", "scale": {"zero": False, "nice": True}}
+SUCCESS: Spec = {"field": "success", "type": "quantitative"}
 DELTA: Spec = {"field": "delta", "type": "quantitative", "title": "Δ success, points, with 95 % interval"}
 ORDER: Spec = {"field": "number", "type": "quantitative"}
 SAID: Spec = {"field": "said", "type": "nominal"}
+
+
+def _span(values: Sequence[float]) -> Spec:
+    """An axis from the lowest to the highest of these percentages, and never less than two points long."""
+    low, high = min(values), max(values)
+    missing = max(0.0, 2 - (high - low)) / 2
+    return {"domain": [low - missing, high + missing], "nice": True, "zero": False}
 
 
 def _candidate(each: Candidate) -> dict[str, Any]:
