@@ -102,7 +102,7 @@ def test_resumed_or_in_full_the_row_and_every_example_are_the_same(family: str, 
     base = save_tiny(tmp_path / "base", family, tokenizer="bos")
     model = edited(base, tmp_path / "edited", 1)
     row, said = run(world, model, tmp_path / "run", base=base, tasks="all")
-    assert said == ["scoring resumes at block 1 of 2: 50% of the blocks are skipped"]
+    assert said == ["scoring resumes after block 1 of 2: 50% of the blocks are skipped"]
     assert row == in_full(world, model, tmp_path / "full", base=base, tasks="all")
 
 
@@ -122,7 +122,7 @@ def test_a_merged_adapter_resumes_and_so_does_one_that_half_precision_leaves_unm
     )
     lora = adapter(world / "base", tmp_path / "lora", kind)
     row, said = run(world, lora, tmp_path / "run", dtype=dtype)
-    assert said == ["scoring resumes at block 3 of 4: 75% of the blocks are skipped"]
+    assert said == ["scoring resumes after block 3 of 4: 75% of the blocks are skipped"]
     assert row == in_full(world, lora, tmp_path / "full", dtype=dtype)
 
 
@@ -146,7 +146,7 @@ def test_where_the_base_is_scored_already_the_first_edit_leaves_states_and_the_s
     left = files(states)
     assert left
     row, said = run(world, two, tmp_path / "run two")
-    assert said == ["scoring resumes at block 2 of 4: 50% of the blocks are skipped"]
+    assert said == ["scoring resumes after block 2 of 4: 50% of the blocks are skipped"]
     assert row == in_full(world, two, tmp_path / "full")
     assert files(states) == left
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache/scores").glob("*.jsonl")} == scores
@@ -401,7 +401,7 @@ def test_states_serve_every_edit_above_them_and_the_deepest_are_taken(score: Cal
         said: list[str] = []
         found = score(other, between(StateCache(ENOUGH, said.append), base, other))
         share = {2: "50%", 3: "75%"}
-        assert said == [f"scoring resumes at block {b} of 4: {share[b]} of the blocks are skipped" for b in resumed]
+        assert said == [f"scoring resumes after block {b} of 4: {share[b]} of the blocks are skipped" for b in resumed]
         np.testing.assert_array_equal(found, score(other, None))
     assert {path.name.split("-")[1] for path in states.glob("*/*")} == {"1", "2", "3"}
 
@@ -449,7 +449,7 @@ def test_edited_senses_of_a_backpack_are_scored_from_its_bases_states(score: Cal
     cache = StateCache(ENOUGH, said.append)
     score(base, between(cache, base, other))
     np.testing.assert_array_equal(score(other, between(cache, base, other)), score(other, None))
-    assert said == ["scoring resumes at block 2 of 2: 100% of the blocks are skipped"]
+    assert said == ["scoring resumes after block 2 of 2: 100% of the blocks are skipped"]
 
 
 def test_a_score_in_the_journal_is_never_computed_again(tmp_path: Path, states: Path) -> None:

@@ -77,7 +77,7 @@ class StateCache:
         if not self.has_said:
             self.has_said = True
             share = f"{block / blocks:.0%}"
-            self.say(f"scoring resumes at block {block} of {blocks}: {share} of the blocks are skipped")
+            self.say(f"scoring resumes after block {block} of {blocks}: {share} of the blocks are skipped")
 
 
 @dataclass(frozen=True)
