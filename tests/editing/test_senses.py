@@ -203,7 +203,7 @@ def test_it_is_a_built_in_method_with_typed_settings() -> None:
 
 
 def test_other_models_are_refused_in_one_line() -> None:
-    with pytest.raises(CanonbenchError, match="GPT2LMHeadModel has no senses: sense finetuning is for Backpack models"):
+    with pytest.raises(CanonbenchError, match="GPT2LMHeadModel has no senses: sense finetuning is for Backpacks"):
         next(edit(tiny_model("gpt2"), TOKENIZER, ask(SensesSettings())))
     edited = last(edit(backpack(), TOKENIZER, ask(SensesSettings(epochs=1))))
     with pytest.raises(CanonbenchError, match="edited senses already"):

@@ -38,7 +38,9 @@ class SensesSettings(FinetuneSettings):
         from canonbench.models.backpack import BackpackForCausalLM  # noqa: PLC0415  (brings torch)
 
         if not isinstance(model, BackpackForCausalLM):
-            raise CanonbenchError(f"{type(model).__name__} has no senses: sense finetuning is for Backpack models only")
+            raise CanonbenchError(
+                f"{type(model).__name__} has no senses: sense finetuning is for Backpacks, such as demo-backpack"
+            )
         if model.backpack.sense_edit is not None:
             raise CanonbenchError("the model has edited senses already; edit the base that it was made of")
 
