@@ -31,14 +31,16 @@ from canonbench.likelihood.route import route
 from canonbench.likelihood.tokens import Encoder
 from canonbench.models.backpack import BackpackConfig, BackpackForCausalLM
 from canonbench.models.fingerprint import fingerprint
+from canonbench.runs.edit_request import edit_request
 from canonbench.runs.measure import Subject, measure, measure_base
 from canonbench.runs.measured import Measured
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Unit, general_unit
 from canonbench.runs.reuse import Reuse, reuse_between
+from canonbench.runs.settings import resolve
 from canonbench.runs.states import StateCache, States
 from canonbench.runs.store import Store
-from canonbench.suite import Example, Suite
+from canonbench.suite import Suite
 
 DELTAS = "backpack.sense_edit.deltas"
 
@@ -51,18 +53,15 @@ DELTAS = "backpack.sense_edit.deltas"
 @click.option("--epochs", default=3, help="Of training.")
 def main(folder: str | None, suite_name: str, task: str, repeats: int, epochs: int) -> None:
     """Measure and print."""
-    suite = Suite.load(suite_name)
-    general = suite.general()
-    assert general is not None
-    texts = list(general.texts("regularization")["text"])
-    model, tokenizer = loaded(folder) if folder else untrained(texts + task_texts(suite))
-    rows = suite.task(task).split("val").canonical
-    settings = SensesSettings(epochs=epochs)
-    examples = [Example(*each) for each in zip(rows["prefix"], rows["suffix_a"], rows["suffix_b"], strict=True)]
-    request = EditRequest(task, suite.task(task).task.loss, examples, texts, 0, settings)
+    asked = resolve(
+        suite=suite_name, tasks=task, split="val", general=None, protocol_name="canonbench-1", limit=None, seed=0
+    )
+    assert asked.general is not None
+    request = edit_request(asked, task, 0, SensesSettings(epochs=epochs))
+    model, tokenizer = loaded(folder) if folder else untrained([*request.regularization, *task_texts(asked.suite)])
     with tempfile.TemporaryDirectory() as cache:
         os.environ["CANONBENCH_CACHE"] = cache
-        unit = general_unit(general, "val", None, Encoder.of(tokenizer))
+        unit = general_unit(asked.general, "val", None, Encoder.of(tokenizer))
         scoring(model, tokenizer, request, unit, repeats)
     training(model, tokenizer, request, repeats)
 

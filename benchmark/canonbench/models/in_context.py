@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +10,14 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from canonbench.errors import CanonbenchError
-from canonbench.models.face import UNLIMITED, context_length, output_layer, rope_limit, text_config, vocabulary_size
+from canonbench.models.face import (
+    UNLIMITED,
+    before_output_layer,
+    context_length,
+    rope_limit,
+    text_config,
+    vocabulary_size,
+)
 
 
 class InContext(nn.Module):
@@ -110,7 +116,8 @@ class InContext(nn.Module):
         if self._front is None:
             # without a configuration the cache keeps all of a sliding window's tokens, and the masks do the sliding
             cache = DynamicCache()
-            with torch.no_grad(), _no_logits(self.model):
+            # the output layer is handed no rows: of the context only keys and values are wanted
+            with torch.no_grad(), before_output_layer(self.model, lambda hidden: hidden[:, :0]):
                 self.model(input_ids=self.context_ids[None], past_key_values=cache, use_cache=True)
             self._front = [_kept(layer) for layer in cache.layers]
         return self._front
@@ -138,16 +145,6 @@ class _Front(DynamicLayer):  # type: ignore[no-untyped-call]
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         return torch.cat([self.keys, key_states], -2), torch.cat([self.values, value_states], -2)
-
-
-@contextmanager
-def _no_logits(model: Any) -> Iterator[None]:
-    """Hand the output layer no rows: of the context only keys and values are wanted."""
-    handle = output_layer(model).register_forward_pre_hook(lambda _layer, args: (args[0][:, :0], *args[1:]))
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 @torch.inference_mode()
