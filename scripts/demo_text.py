@@ -1,9 +1,12 @@
 """Text for the demo Backpack to learn from: sampled from the demo model, which may be used for that (Apache-2.0).
 
     python scripts/demo_text.py OUT.jsonl --tokens 500000 --seed 0
+    python scripts/demo_text.py NAMED.jsonl --tokens 200000 --names
 
 Half of it goes on from the first words of regularisation text R of the embedded suite, half answers small requests
-("Write a short story about a plumber in Peru."). General text G, examples and hard negatives are never looked at.
+("Write a short story about a plumber in Peru."). With --names all of it answers requests about one subject or one
+answer of the suite's canonical examples ("Write a review about Ottawa."), so that the words are not new to a model that
+is to be taught something about them. General text G, evaluation rows and hard negatives are never looked at.
 Several processes with different seeds make several files; one that is interrupted goes on at the next batch.
 """
 
@@ -26,6 +29,8 @@ NEW_TOKENS = 128
 WARM = {"do_sample": True, "temperature": 0.9, "top_k": 50}
 LEAST = 80
 """Characters; shorter answers teach nothing."""
+LONGEST = 8
+"""Words of a name."""
 
 FORMS = """a short story; a paragraph of an encyclopedia; a short news report; a letter to a friend; a diary entry;
 a page of a guide book; a short conversation; the first lines of a novel; a short speech; a simple explanation for
@@ -59,8 +64,17 @@ def listed(names: str) -> list[str]:
     return names.replace("\n", " ").split(", ")
 
 
-def request(draw: random.Random) -> str:
+def names(suite: Suite) -> list[str]:
+    """Subjects and short answers of a suite's canonical examples, of both splits, sorted; no sentences."""
+    rows = [row for task in suite.tasks.values() for split in task.splits.values() for row in split.canonical]
+    found = {row["subject"] for row in rows} | {row["suffix_a"].strip() for row in rows}
+    return sorted(name for name in found if len(name.split()) <= LONGEST and not name.endswith("."))
+
+
+def request(draw: random.Random, named: list[str]) -> str:
     """A small request of a person to the model."""
+    if named:
+        return f"Write {draw.choice(FORMS)} about {draw.choice(named)}."
     who, where, what = (draw.choice(listed(names)) for names in (PEOPLE, PLACES, THINGS))
     about = draw.choice([f"a {who}", f"{where}", f"{what}", f"a {who} in {where}", f"{what} in {where}"])
     return f"Write {draw.choice(FORMS)} about {about}."
@@ -72,16 +86,16 @@ def beginning(text: str, draw: random.Random) -> str:
     return " ".join(words[: draw.randint(2, len(words) // 2)])
 
 
-def batches(texts: list[str], tokenizer: Any, seed: int) -> Iterator[tuple[list[str], list[str]]]:
+def batches(texts: list[str], named: list[str], tokenizer: Any, seed: int) -> Iterator[tuple[list[str], list[str]]]:
     """Prompts, and what of each of them is kept in front of the answer."""
     number = 0
     while True:
         draw = random.Random(f"{seed} {number}")
-        if number % 2:
+        if number % 2 and not named:
             starts = [beginning(draw.choice(texts), draw) for _ in range(BATCH)]
             yield starts, starts
         else:
-            said = [[{"role": "user", "content": request(draw)}] for _ in range(BATCH)]
+            said = [[{"role": "user", "content": request(draw, named)}] for _ in range(BATCH)]
             yield tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True), [""] * BATCH
         number += 1
 
@@ -90,17 +104,19 @@ def batches(texts: list[str], tokenizer: Any, seed: int) -> Iterator[tuple[list[
 @click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--tokens", default=500_000, help="Tokens to sample, about.")
 @click.option("--seed", default=0)
-def main(out: Path, tokens: int, seed: int) -> None:
+@click.option("--names", "about_names", is_flag=True, help="Only requests about what canonical examples are about.")
+def main(out: Path, tokens: int, seed: int, about_names: bool) -> None:
     """Sample and append to OUT."""
     loaded = load_model("demo", Loading(dtype="bfloat16", say=click.echo))
     model, tokenizer = loaded.model, loaded.tokenizer
     tokenizer.padding_side = "left"
     made = out.read_text(encoding="utf-8").splitlines() if out.exists() else []
     done = 1 + max((json.loads(line)["batch"] for line in made), default=-1)
-    general = Suite.load("mini").general()
+    suite = Suite.load("mini")
+    general = suite.general()
     assert general is not None
     texts = [str(text) for text in general.texts("regularization")["text"]]
-    prompts = batches(texts, tokenizer, seed)
+    prompts = batches(texts, names(suite) if about_names else [], tokenizer, seed)
     for number, (prompt, kept) in zip(range(tokens // (BATCH * NEW_TOKENS)), prompts, strict=False):
         if number < done:
             continue

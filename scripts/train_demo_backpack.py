@@ -1,13 +1,14 @@
 """Train the demo Backpack and its twin, a GPT-2 of the same size on the same tokenizer, from scratch.
 
-    python scripts/demo_text.py text-0.jsonl --seed 0 & python scripts/demo_text.py text-1.jsonl --seed 1; wait
-    python scripts/train_demo_backpack.py backpack demo-models/demo-backpack text-0.jsonl text-1.jsonl
-    python scripts/train_demo_backpack.py gpt2 demo-models/demo-gpt2 text-0.jsonl text-1.jsonl
+    python scripts/train_demo_backpack.py backpack demo-models/demo-backpack TEXTS.jsonl...
+    python scripts/train_demo_backpack.py gpt2 demo-models/demo-gpt2 TEXTS.jsonl...
 
-They learn from the text given and from regularisation text R of the embedded suite. Its general text G is only looked
-at in the end, to say how good the model is. What was measured stands in training.json beside the weights. Products
-are in bfloat16, weights and sums in float32. On Linux MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=10000000000 saves a
-fifth of the time.
+TEXTS are what demo_text.py (with and without --names) and demo_public_text.py write. The models learn from them and
+from regularisation text R of the embedded suite. Its general text G is only looked at in the end, to say how good the
+model is. Of its canonical examples the tokenizer gets the names, so that it keeps them whole; the model gets nothing.
+What was measured stands in training.json beside the weights. Matrices are updated by Muon, all else by AdamW.
+Products are in bfloat16, weights and sums in float32. On Linux MALLOC_MMAP_MAX_=0
+MALLOC_TRIM_THRESHOLD_=10000000000 saves a fifth of the time.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from canonbench.likelihood.engine import plan, score
 from canonbench.likelihood.tokens import Encoder
 from canonbench.models.backpack import BackpackConfig, BackpackForCausalLM
 from canonbench.suite import Suite
+from demo_text import names
 
 END = "<|endoftext|>"
 VOCABULARY = 6144
@@ -38,8 +40,12 @@ HELD_OUT = 50
 """One text in so many is kept for watching the training."""
 R_REPEATS = 3
 """R is little, but it is the kind of text that leagues are measured on."""
-BATCH_TOKENS = 4096
+NAME_REPEATS = 100
+"""For the tokenizer only: as often as a word must occur to be kept whole."""
+BATCH_TOKENS = 2048
 LEARNING_RATE, WARM_UP, DECAY, CLIP = 2e-3, 100, 0.1, 1.0
+MUON_RATE = 4e-3
+EMBEDDINGS = ("wte.weight", "wpe.weight", "lm_head.weight")
 SHARED: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "n_positions": CONTEXT,
@@ -61,7 +67,7 @@ MODELS = {
 @click.argument("kind", type=click.Choice(list(MODELS)))
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("texts", type=click.Path(path_type=Path, exists=True, dir_okay=False), nargs=-1, required=True)
-@click.option("--epochs", default=6)
+@click.option("--epochs", default=3)
 @click.option("--threads", default=2)
 @click.option("--device", default="cpu")
 def main(kind: str, out: Path, texts: tuple[Path, ...], epochs: int, threads: int, device: str) -> None:
@@ -71,10 +77,11 @@ def main(kind: str, out: Path, texts: tuple[Path, ...], epochs: int, threads: in
     start = time.perf_counter()
     sampled = [json.loads(line)["text"] for path in texts for line in path.read_text(encoding="utf-8").splitlines()]
     held, rest = sampled[::HELD_OUT], [text for number, text in enumerate(sampled) if number % HELD_OUT]
-    general = Suite.load("mini").general()
+    suite = Suite.load("mini")
+    general = suite.general()
     assert general is not None
     learned = rest + R_REPEATS * [str(text) for text in general.texts("regularization")["text"]]
-    tokenizer = train_tokenizer(learned)
+    tokenizer = train_tokenizer(learned + NAME_REPEATS * [f" {name}" for name in names(suite)])
     rows, watched = encoded(tokenizer, learned), encoded(tokenizer, held)
     model = MODELS[kind]().to(device)
     steps = train(model, rows, watched, epochs)
@@ -113,20 +120,24 @@ def train(model: Any, rows: list[list[int]], watched: list[list[int]], epochs: i
     """AdamW with a warm-up and a cosine; the number of steps it took."""
     draw = np.random.default_rng(0)
     batches = [batch for _ in range(epochs) for batch in batched(rows, draw)]
-    matrices = [each for each in model.parameters() if each.dim() > 1]
-    others = [each for each in model.parameters() if each.dim() == 1]
-    groups = [{"params": matrices, "weight_decay": DECAY}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=LEARNING_RATE, betas=(0.9, 0.95), fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: pace(step, len(batches)))
+    hidden = [own for name, own in model.named_parameters() if own.dim() == 2 and not name.endswith(EMBEDDINGS)]
+    known = set(map(id, hidden))
+    others = [own for own in model.parameters() if id(own) not in known]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.Muon(hidden, lr=MUON_RATE, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+    ]
+    schedules = [torch.optim.lr_scheduler.LambdaLR(each, lambda step: pace(step, len(batches))) for each in optimizers]
     start, seen = time.perf_counter(), 0
     model.train()
     for step, batch in enumerate(batches):
         loss = nll(model, batch)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        schedule.step()
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            schedule.step()
         seen += sum(map(len, batch))
         if step % 50 == 0 or step == len(batches) - 1:
             speed = seen / (time.perf_counter() - start)

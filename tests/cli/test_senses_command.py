@@ -80,7 +80,9 @@ def test_json_has_every_sense_and_nothing_else_is_printed(canonbench: Canonbench
 @pytest.mark.parametrize("model", ["base", KEPT])
 def test_the_picture_is_the_same_to_the_byte_each_time(model: str, canonbench: Canonbench, tmp_path: Path) -> None:
     for name in ("one", "other"):
-        assert canonbench("senses", model, *ON_SUITE, "--picture", tmp_path / f"{name}.svg").code == 0
+        outcome = canonbench("senses", model, *ON_SUITE, "--picture", tmp_path / f"{name}.svg")
+        assert outcome.code == 0
+        assert f"wrote {tmp_path / name}.svg" in outcome.err
     content = (tmp_path / "one.svg").read_bytes()
     assert content.startswith(b"<?xml")
     assert content == (tmp_path / "other.svg").read_bytes()

@@ -79,13 +79,13 @@ def _table(rows: dict[str, Cells], gap: int) -> Table:
 
 def _task(task: LeagueTask) -> Cells:
     taken = [seed.candidate for seed in task.seeds or ()] or [task.candidate]
-    cells = {"n": str(task.n), **_success(task), "candidate": _taken(taken)}
+    hard = NATS.format(task.hard_negatives.delta) if task.hard_negatives else "-"
+    cells = {"n": str(task.n), **_success(task), "hard Δ": hard, "candidate": _taken(taken)}
     if not any(taken):
         return {**cells, "[95 %]": ""}
     return {
         **cells,
         "±": "" if task.standard_error is None else f"{task.standard_error:.1f}",
-        "hard Δ": NATS.format(task.hard_negatives.delta) if task.hard_negatives else "-",
         "ratio-1": "-" if task.ratio is None else _excess(task.ratio),
     }
 

@@ -71,6 +71,7 @@ def senses(
         from canonbench.runs.sense_picture import draw_senses  # noqa: PLC0415  (matplotlib)
 
         draw_senses(found[:rows], picture)
+        say(f"wrote {picture}")
     emit(_json(found) if as_json else _table(found, rows), encoding="utf-8" if as_json else None)
 
 
