@@ -39,9 +39,9 @@ PAIRS = ((BACKPACK, "senses"), (BACKPACK, "lora"), (BACKPACK, "full"), (TWIN, "l
 LEAGUES = ("1e-3", "1e-4", "1e-5")
 RATES = {"senses": (-4, -1.5), "lora": (-6.5, -2), "full": (-8.5, -4)}
 """Exponents of the learning rates that are drawn."""
-QUARTERS = (4, 3, 2)
-"""Each trial takes its learning rate from its own quarter of the range, counted from 0. The lower half hardly moves
-models this small, so it is left out, and a fifth quarter is added above: the range was made for larger ones."""
+QUARTERS = {"senses": (6, 5, 4), "lora": (4, 3, 2), "full": (4, 3, 2)}
+"""Each trial takes its learning rate from its own quarter of the range, counted from 0; from 4 on they lie above it.
+The range was made for larger models: its lower half hardly moves these, and all of it hardly moves their senses."""
 EPOCHS, SEEDS = 5, 5
 """Published: 10 epochs (and 25 trials)."""
 ADDED = "senses"
@@ -119,9 +119,9 @@ def artefact(run: Path, task: str, league: str) -> Path | None:
 
 def best_trial(runs: Path, model: str, method: str, task: str) -> int:
     """The trial of highest success on val on average over the leagues; of equals that of the highest rate."""
-    rows = [Row.read(val_run(runs, model, method, trial) / "row.json") for trial in QUARTERS]
+    rows = [Row.read(val_run(runs, model, method, trial) / "row.json") for trial in QUARTERS[method]]
     means = [fmean((row.leagues or {})[league].tasks[task].success.edited for league in LEAGUES) for row in rows]
-    return QUARTERS[means.index(max(means))]
+    return QUARTERS[method][means.index(max(means))]
 
 
 @click.group()
@@ -139,8 +139,9 @@ runs_argument = click.argument("runs", type=click.Path(path_type=Path, file_okay
 def search(runs: Path, jobs: int) -> None:
     """Edit on val with settings drawn at random."""
     commands = []
-    for trial in QUARTERS:
+    for place in range(3):
         for model, method in PAIRS:
+            trial = QUARTERS[method][place]
             settings = drawn(model, method, trial).items()
             named = [part for name, value in settings for part in ("--set", f"{name}={value}")]
             where = val_run(runs, model, method, trial)
