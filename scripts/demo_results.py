@@ -42,7 +42,7 @@ RATES = {"senses": (-1.5, 0, 12), "lora": (-6.5, -2, 4), "full": (-8.5, -4, 4)}
 TRIALS = {"senses": range(12), "lora": (2, 3, 4), "full": (2, 3, 4)}
 """Parts that are tried. The published ranges were made for larger models: the lower half of those of LoRA and full
 finetuning hardly moves these, so a part above the range is tried instead; that of senses hardly moves them anywhere,
-and begins here where it ended. Twelve trials of senses take less processor time than three of the others."""
+and begins here where it ended. Twelve trials of senses took a quarter more processor time than three of the others."""
 EPOCHS = {"senses": 10, "lora": 5, "full": 5}
 """Published: 10 epochs, and 25 trials."""
 SEEDS = 5
