@@ -19,6 +19,8 @@ def start(cache: Path, *arguments: str | Path) -> subprocess.Popen[str]:
     """Start ``canonbench`` with its own cache."""
     command = [sys.executable, "-m", "canonbench", *map(str, arguments)]
     environment = os.environ | {"CANONBENCH_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    # what a shell starts in the background ignores Ctrl-C, and so would the run
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
