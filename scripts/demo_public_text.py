@@ -20,28 +20,27 @@ import click
 FIRST_YEAR = 1930
 WORDS = 120
 """In a piece, about: a model of 256 tokens cuts longer ones."""
-PROSE = [
-    ("Introduction", "Background"),
-    ("Geography", "Location"),
-    ("Geography", "Climate"),
-    ("Geography", "Terrain"),
-    ("Geography", "Geography - note"),
-    ("Government", "Administrative divisions"),
-    ("Government", "Flag description"),
-    ("Government", "Country name", "note"),
-    ("Government", "National anthem", "note"),
-    ("Economy", "Economy - overview"),
-    ("Economy", "Industries"),
-    ("Economy", "Exports - commodities"),
-    ("People and Society", "Languages"),
-    ("People and Society", "Demographic profile"),
-    ("Communications", "Broadcast media"),
-    ("Transportation", "Ports and terminals", "major seaport(s)"),
-    ("Transnational Issues", "Disputes - international"),
-    ("Transnational Issues", "Illicit drugs"),
-]
-LABELLED = {"Administrative divisions", "Industries", "Exports - commodities", "Languages", "major seaport(s)"}
-"""Lists, which say nothing without the name of their entry."""
+ENTRIES = {
+    ("Introduction", "Background"): "",
+    ("Geography", "Location"): "",
+    ("Geography", "Climate"): "",
+    ("Geography", "Terrain"): "",
+    ("Geography", "Geography - note"): "",
+    ("Government", "Administrative divisions"): "Administrative divisions: ",
+    ("Government", "Flag description"): "",
+    ("Government", "Country name", "note"): "",
+    ("Government", "National anthem", "note"): "",
+    ("Economy", "Economy - overview"): "",
+    ("Economy", "Industries"): "Industries: ",
+    ("Economy", "Exports - commodities"): "Exports - commodities: ",
+    ("People and Society", "Languages"): "Languages: ",
+    ("People and Society", "Demographic profile"): "",
+    ("Communications", "Broadcast media"): "",
+    ("Transportation", "Ports and terminals", "major seaport(s)"): "major seaport: ",
+    ("Transnational Issues", "Disputes - international"): "",
+    ("Transnational Issues", "Illicit drugs"): "",
+}
+"""Of a country's page, with what is put in front: lists say nothing without a name."""
 
 
 def addresses(folder: Path) -> Iterator[str]:
@@ -52,13 +51,12 @@ def addresses(folder: Path) -> Iterator[str]:
 
 
 def countries(folder: Path) -> Iterator[str]:
-    """Every entry of a country that is prose, in pieces, with the country's name in front."""
+    """The entries of every country, in pieces, with the country's name in front."""
     for path in sorted(folder.glob("*/*.json")):
         page = json.loads(path.read_text(encoding="utf-8"))
         name = found(page, ("Government", "Country name", "conventional short form"))
         if name and name != "none":
-            for entry in PROSE:
-                label = f"{entry[-1].removesuffix('(s)')}: " if entry[-1] in LABELLED else ""
+            for entry, label in ENTRIES.items():
                 for piece in pieces(found(page, entry)):
                     yield f"{name}. {label}{piece}"
 

@@ -117,14 +117,14 @@ def encoded(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[li
 
 
 def train(model: Any, rows: list[list[int]], watched: list[list[int]], epochs: int) -> int:
-    """AdamW with a warm-up and a cosine; the number of steps it took."""
+    """Muon and AdamW with a warm-up and a cosine; the number of steps it took."""
     draw = np.random.default_rng(0)
     batches = [batch for _ in range(epochs) for batch in batched(rows, draw)]
-    hidden = [own for name, own in model.named_parameters() if own.dim() == 2 and not name.endswith(EMBEDDINGS)]
-    known = set(map(id, hidden))
-    others = [own for own in model.parameters() if id(own) not in known]
+    named = dict(model.named_parameters())
+    hidden = {name: own for name, own in named.items() if own.dim() == 2 and not name.endswith(EMBEDDINGS)}
+    others = [own for name, own in named.items() if name not in hidden]
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Muon(hidden, lr=MUON_RATE, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(hidden.values(), lr=MUON_RATE, weight_decay=DECAY, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
     ]
     schedules = [torch.optim.lr_scheduler.LambdaLR(each, lambda step: pace(step, len(batches))) for each in optimizers]
