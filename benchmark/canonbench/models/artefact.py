@@ -128,14 +128,14 @@ def require_base(model: Any, edit: EditFile, what: str | Path, base: str | Path)
         )
 
 
-def apply_edit(base: Any, folder: Path, trust: Trust) -> Any:
+def apply_edit(base: Any, folder: Path, trust: Trust, say: Callable[[str], None] = lambda _line: None) -> Any:
     """The edited model of an adapter's or artefact's folder, made of its base in place.
 
     Raises:
         CanonbenchError: a file is missing or corrupt, or does not fit the base.
     """
     if files.is_adapter(files.names(folder)):
-        return apply_adapter(base, folder, trust=trust)
+        return apply_adapter(base, folder, trust=trust, say=say)
     edit = EditFile.read(folder)
     if edit.context is not None:
         from canonbench.models.in_context import InContext  # noqa: PLC0415  (brings torch)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.models.ensemble_name import is_ensemble
-from canonbench.models.files import ADAPTER_CONFIG, CONFIG, EDIT_FILE
+from canonbench.models.files import ADAPTER_CONFIG, CONFIG, EDIT_FILE, look_inside
 from canonbench.models.shipped import SHIPPED, shipped_path
 
 Kind = Literal["folder", "hub", "peft", "edit", "gguf", "demo", "ensemble", "memory"]
@@ -67,4 +67,6 @@ def _kind_of(folder: Path) -> Kind:
     for file, kind in tell:
         if (folder / file).is_file():
             return kind
-    raise CanonbenchError(f"{folder} holds neither {CONFIG} nor {ADAPTER_CONFIG} nor {EDIT_FILE}: not a model folder")
+    raise CanonbenchError(
+        f"{folder} holds neither {CONFIG} nor {ADAPTER_CONFIG} nor {EDIT_FILE}: not a model folder{look_inside(folder)}"
+    )

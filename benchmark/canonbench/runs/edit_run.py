@@ -16,7 +16,7 @@ from canonbench.editing.contract import EditRequest
 from canonbench.editing.method import Method
 from canonbench.errors import CanonbenchError
 from canonbench.models.fingerprint import Fingerprint, fingerprint
-from canonbench.models.load import LoadedModel, in_memory
+from canonbench.models.load import LoadedModel, in_memory, require_same
 from canonbench.models.sense_edit_file import is_of_edit
 from canonbench.runs.candidates import MethodError, Trained
 from canonbench.runs.edit_examples import candidate_columns, task_numbers
@@ -91,13 +91,9 @@ class EditRun:
             CanonbenchError: the model that was loaded is not the base any more.
         """
         if self.opener.is_name:
-            loaded = self.opener.open()
-        else:
-            loaded = in_memory(copy.deepcopy(self.opener.model), self.opener.tokenizer, self.base.loaded.source.name)
-        if fingerprint(loaded.model).key != self.base.fingerprint.key:
-            raise CanonbenchError(
-                f"the base {loaded.source.name} has changed since this run began; give another --run to start anew"
-            )
+            return self.opener.open_again(self.base.fingerprint)
+        loaded = in_memory(copy.deepcopy(self.opener.model), self.opener.tokenizer, self.base.loaded.source.name)
+        require_same(loaded, self.base.fingerprint)
         return loaded
 
     def request(self, task: str, seed: int) -> EditRequest[Any]:

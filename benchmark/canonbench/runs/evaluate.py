@@ -93,10 +93,10 @@ def evaluate(
     )
     announce(asked, progress.say, by_default=suite is None)
     how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
-    model = with_beta(model, base, asked, how, progress, batch_tokens=batch_tokens)
+    model, weights = with_beta(model, base, asked, how, progress, batch_tokens=batch_tokens)
     openers_ = openers(model, base, tokenizer, how)
     questions = [question(asked.suite, name, split, asked.protocol, limit) for name in asked.tasks]
-    evaluation = _Evaluation(asked, questions, progress, batch_tokens, states, passed or {})
+    evaluation = _Evaluation(asked, questions, progress, batch_tokens, states, passed or {}, weights)
     return evaluation.run(*openers_, run=run, output=output)
 
 
@@ -108,6 +108,8 @@ class _Evaluation:
     batch_tokens: int | None
     states: StateCache
     passed: Mapping[str, Any]
+    weights: str | None
+    """Of an ensemble: the hash of the weights by which its β was chosen in this run."""
 
     def run(
         self,
@@ -119,6 +121,10 @@ class _Evaluation:
     ) -> Row:
         """Look at both models, then score the base (or find its scores), then the edited one."""
         seen = look(edited, self.asked, self.questions)
+        if self.weights not in (None, seen.fingerprint.weights):
+            raise CanonbenchError(
+                f"{seen.loaded.source.name} has changed since its β was chosen; run the same command again"
+            )
         before = None
         if base is not None:
             # One model in memory at a time: the edited one is loaded again after the base has been scored.
@@ -156,6 +162,7 @@ class _Evaluation:
         tokens = sum(unit.n_tokens for unit in seen.units)
         self.progress.expect(tokens)
         folder.log("scoring", tokens=tokens)
+        record = merged_from(edited)  # read before the model is proved to be the one that was looked at
         base_measured = states = reuse = None
         if before is not None:
             states = self.states.between(before.loaded.model, before.fingerprint, seen.fingerprint)
@@ -169,7 +176,7 @@ class _Evaluation:
             )
             if edited.is_name:
                 free(before.loaded)
-                seen = replace(seen, loaded=edited.open())
+                seen = replace(seen, loaded=edited.open_again(seen.fingerprint))
             reuse = reuse_between(seen.loaded.model, before.fingerprint, seen.fingerprint, base_measured)
         # the search for an ensemble's β leaves the scores of G in the cache
         is_ensemble = seen.loaded.source.kind == "ensemble"
@@ -206,7 +213,7 @@ class _Evaluation:
             before.fingerprint.key if before else None,
             seconds,
         )
-        row = with_merge(row, merged_from(edited))
+        row = with_merge(row, record)
         folder.write_whole(folder.row_path, row.write)
         folder.log("complete", seconds=round(seconds, 3))
         return row
