@@ -53,6 +53,10 @@ def change_index(folder: Path, change: Callable[[dict[str, str]], Any]) -> None:
     path.write_text(json.dumps(content))
 
 
+def save_whole(folder: Path, seed: int) -> None:
+    save_file(tiny_model("llama", seed=seed).state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+
+
 def pickled(saved: Path, folder: Path, content: Any) -> Path:
     shutil.copytree(saved, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     torch.save(content, folder / "pytorch_model.bin")
@@ -227,7 +231,7 @@ SHARD_DAMAGE: dict[str, tuple[Damage, str]] = {
         f"'{UP}' is in model-00002-of-00003.safetensors and, with other values, in model-00003-of-00003.safetensors",
     ),
     "an old whole file beside the index": (
-        lambda m: tiny_model("llama", seed=1).save_pretrained(m),
+        lambda m: save_whole(m, seed=1),
         r"holds two models: a whole model.safetensors and the shards of model.safetensors.index.json \('.*' differs",
     ),
     "an old whole file of another model beside the index": (
@@ -235,7 +239,7 @@ SHARD_DAMAGE: dict[str, tuple[Damage, str]] = {
         "holds two models: a whole .* is in model.safetensors.index.json but not in model.safetensors",
     ),
     "a whole file beside an index whose shards are gone": (
-        lambda m: [(m / "model-00001-of-00003.safetensors").unlink(), tiny_model("llama").save_pretrained(m)],
+        lambda m: [(m / "model-00001-of-00003.safetensors").unlink(), save_whole(m, seed=0)],
         "names model-00001-of-00003.safetensors, which is not there .*if model.safetensors is the whole model, delete",
     ),
 }
@@ -268,7 +272,7 @@ def test_of_pickles_too_the_index_and_the_whole_file_must_agree(saved: Path, tmp
     old, new = tiny_model("llama", seed=1).state_dict(), tiny_model("llama").state_dict()
     folder = pickled(saved, tmp_path / "m", old)
     torch.save(new, folder / "pytorch_model-00001-of-00001.bin")
-    index = {"weight_map": dict.fromkeys(new, "pytorch_model-00001-of-00001.bin")}
+    index = {"metadata": {}, "weight_map": dict.fromkeys(new, "pytorch_model-00001-of-00001.bin")}
     (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     assert "holds two models: a whole pytorch_model.bin" in refusal(folder, Loading(trust=Trust(pickle=True)))
     (folder / "pytorch_model.bin").unlink()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from canonbench.errors import CanonbenchError
@@ -136,9 +139,14 @@ def _require_alone(folder: Path) -> None:
 
 
 def _stored(folder: Path) -> dict[str, Any]:
-    """The weights in the adapter's file."""
+    """The weights in the adapter's file, without the second copy that peft saves of a retrained layer's."""
+    import torch  # noqa: PLC0415  (slow to import)
+
     path = next(folder / name for name in (files.ADAPTER_WEIGHTS, files.ADAPTER_PICKLE) if (folder / name).is_file())
-    return read_weights(dict.fromkeys(stored_names(path), path))
+    found = read_weights(dict.fromkeys(stored_names(path), path))
+    first = {name: found.get(name.replace(".modules_to_save.", ".")) for name in found if ".modules_to_save." in name}
+    second = {name for name, value in first.items() if value is not None and torch.equal(found[name], value)}
+    return {name: value for name, value in found.items() if name not in second}
 
 
 def _replaces_weights(base: Any, stored: Mapping[str, Any]) -> bool:
@@ -158,29 +166,45 @@ def _wrap(base: Any, folder: Path, stored: Mapping[str, Any], say: Callable[[str
 
     Names that PEFT would not have given are put right where it is plain which they stand for.
     """
-    from peft import PeftModel, set_peft_model_state_dict  # noqa: PLC0415  (slow to import)
+    from peft import PeftConfig, PeftModel  # noqa: PLC0415  (slow to import)
 
-    with warnings.catch_warnings():
+    names = adapter_names(stored)
+    is_prompt = PeftConfig.from_pretrained(str(folder)).is_prompt_learning
+    if is_prompt or len(set(names.values())) < len(names):  # which of two is meant cannot be told
+        names = {name: name for name in stored}
+    odd = [(name, own) for name, own in names.items() if name != own]
+    with warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter("ignore")  # the names are compared below, and an error says more than a warning
-        model = PeftModel.from_pretrained(base, str(folder), torch_device=str(base.device))
-        wanted = _wanted_names(model, "default")
-        names = adapter_names(stored, wanted, model.state_dict()) if wanted - stored.keys() else {}
-        odd = [(name, own) for name, own in names.items() if name != own]
-        if not odd:
-            require_all_loaded(model, folder)
-        else:
-            name, own = min(odd)
-            say(
-                f"the adapter {folder}: its weights are read by other names than they have there, {own!r} for "
-                f"{name!r} ({what_happened(name, own)})"
-            )
-            set_peft_model_state_dict(model, {names[name]: value for name, value in stored.items()})
+        place = stack.enter_context(_renamed(folder, stored, names)) if odd else folder
+        model = PeftModel.from_pretrained(base, str(place), torch_device=str(base.device))
+        _require_all(model, set(names.values()), folder, "default")
+    if odd:
+        name, own = min(odd)
+        say(
+            f"the adapter {folder}: its weights have names such as {name!r} and are read as {own!r} "
+            f"({what_happened(name, own)})"
+        )
     return model.to(base.device)
+
+
+@contextmanager
+def _renamed(folder: Path, stored: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Path]:
+    """The adapter in another folder, its weights by other names."""
+    from safetensors.torch import save_file  # noqa: PLC0415  (brings torch)
+
+    with TemporaryDirectory(prefix="canonbench-") as place:
+        shutil.copy(folder / files.ADAPTER_CONFIG, place)
+        save_file({names[name]: value.clone() for name, value in stored.items()}, Path(place, files.ADAPTER_WEIGHTS))
+        yield Path(place)
 
 
 def require_all_loaded(model: Any, folder: Path, adapter: str = "default") -> None:
     """CanonbenchError unless an adapter's weights on ``model`` are, by name, exactly those in the folder's file."""
-    wanted, found = _wanted_names(model, adapter), set(_stored(folder))
+    _require_all(model, set(_stored(folder)), folder, adapter)
+
+
+def _require_all(model: Any, found: set[str], folder: Path, adapter: str) -> None:
+    wanted = _wanted_names(model, adapter)
     odd = sorted((wanted - found) | (found - wanted - set(model.state_dict())))
     if odd:
         raise CanonbenchError(

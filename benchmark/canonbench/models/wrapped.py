@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,8 @@ INNER = {
 OUTER = {"module.": "DistributedDataParallel", "base_model.model.": "PEFT"}
 """Beginnings of names that stand for a wrapper where every name has them."""
 PEFT_PREFIX = "base_model.model."
+LEFT_IN = re.compile(r"(\.(?:lora|ia3|oft|boft|hada|lokr|vera)_[A-Za-z0-9_]+)\.(?!weight$|bias$)\w+")
+"""Where the name of an adapter stands while it is on its model."""
 UNMERGED = (".base_layer.", ".lora_", ".original_module.", ".modules_to_save.", ".token_adapter.")
 """What the names of a model with an adapter still on it contain."""
 
@@ -88,32 +91,23 @@ def _renaming(path: Path, prefix: str) -> str:
     )
 
 
-def adapter_names(found: Collection[str], wanted: Collection[str], others: Collection[str]) -> dict[str, str]:
-    """The names in an adapter's file as PEFT writes them; empty where they cannot be told.
+def adapter_names(found: Collection[str]) -> dict[str, str]:
+    """The names in an adapter's file as PEFT writes them, by the names there.
 
-    Recognised are wrappers, a prefix ``base_model.model.`` that is missing or there twice, and an adapter's name that
-    was left in (``lora_A.default.weight``).
+    Put right are wrappers, a prefix ``base_model.model.`` that all lack or that is there more than once, and an
+    adapter's name that was left in (``lora_A.default.weight``). Any other name stays as it is.
 
     Args:
-        found: the names in the file.
-        wanted: the names that PEFT calls for, every one of which must be found.
-        others: further names that a file may hold: those of the whole model.
+        found: the names in the file; not of prompt tuning and its relatives, which PEFT gives no prefix.
     """
-    by_core = {without_prefixes(name): name for name in (*others, *wanted)}
-    if len({without_prefixes(name) for name in wanted}) < len(wanted):
-        return {}
-    names = {}
-    for name in found:
-        core = without_prefixes(name)
-        *stem, adapter, last = core.split(".")
-        shorter = (
-            core,
-            ".".join([*stem, last]),
-            ".".join([*stem, adapter]),
-        )  # a.default.weight, lora_embedding_A.default
-        names[name] = next((by_core[each] for each in shorter if each in by_core), "")
-    complete = all(names.values()) and len(set(names.values())) == len(names) and set(wanted) <= set(names.values())
-    return names if complete else {}
+    lacking = not any(name.startswith("base_model.") for name in map(_without_inner, found))
+    return {name: _as_peft_writes(name, lacking=lacking) for name in found}
+
+
+def _as_peft_writes(name: str, *, lacking: bool) -> str:
+    core = without_prefixes(name)
+    is_prefixed = core != _without_inner(name).removeprefix("module.") or lacking
+    return (PEFT_PREFIX if is_prefixed else "") + LEFT_IN.sub(r"\1", core)
 
 
 def without_prefixes(name: str) -> str:
@@ -124,15 +118,14 @@ def without_prefixes(name: str) -> str:
     return core
 
 
-def what_happened(name: str, wanted: str) -> str:
-    """Why a name in an adapter's file is not ``wanted``, for people."""
-    inner = next((who for part, who in INNER.items() if part in name.split(".")), None)
-    if inner is None and name.startswith("module."):
-        inner = OUTER["module."]
-    if inner is not None:
-        return f"saved out of {inner}"
+def what_happened(name: str, own: str) -> str:
+    """Why a name in an adapter's file is not ``own``, the one that PEFT gives, for people."""
+    if found := [who for part, who in INNER.items() if part in name.split(".")]:
+        return f"saved out of {found[0]}"
+    if name.startswith("module."):
+        return f"saved out of {OUTER['module.']}"
     count = name.count(PEFT_PREFIX)
-    if count != 1 and wanted.startswith(PEFT_PREFIX):
+    if count != 1 and own.startswith(PEFT_PREFIX):
         return f"the prefix {PEFT_PREFIX!r} is " + ("missing" if not count else f"there {count} times")
     return "the name of the adapter was left in"
 
