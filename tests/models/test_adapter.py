@@ -122,7 +122,7 @@ def save_without_effect(folder: Path, base: Path, change: str = "", **options: A
     model = peft.get_peft_model(tiny_model("llama", **options.pop("sizes", {})), lora(**options))
     model.peft_config["default"].base_model_name_or_path = str(base)
     for name, weight in model.named_parameters():
-        if change and change in name:
+        if change in name and change and weight.shape[0] > 100:
             weight.data[5] += 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft's doubts about embeddings

@@ -171,6 +171,23 @@ def test_nothing_is_taken_away_where_names_would_collide_or_not_all_have_the_pre
     assert unwrapped([]) is None
 
 
+def test_fsdp_and_activation_checkpointing_leave_their_names_anywhere() -> None:
+    found = unwrapped(["_fsdp_wrapped_module.h.0._checkpoint_wrapped_module.w", "_fsdp_wrapped_module.wte"])
+    assert found is not None
+    assert sorted(found.names.values()) == ["h.0.w", "wte"]
+    assert "FSDP ('_fsdp_wrapped_module.')" in found.whose
+
+
+def test_two_names_of_one_weight_in_an_adapter_are_refused(base: Path, tmp_path: Path) -> None:
+    save_adapter(tmp_path, lora(), base)
+
+    def twice(tensors: dict[str, torch.Tensor]) -> None:
+        tensors.update({f"module.{name}": 2 * value for name, value in tensors.items()})
+
+    change_weights(tmp_path, twice, WEIGHTS)
+    assert "does not fit its base model" in refusal(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("wrapped") / "base", "llama")

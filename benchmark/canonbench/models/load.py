@@ -119,9 +119,12 @@ def edit_of(name: str | Path, how: Loading) -> EditFile | None:
 
 
 def in_memory(model: Any, tokenizer: Any, name: str) -> LoadedModel:
-    """A model that the caller already holds; it is scored where and as it is, in evaluation mode."""
+    """A model that the caller already holds; it is scored where and as it is, in evaluation mode.
+
+    Only weights that are still mapped from a file are copied out of it.
+    """
     source = Source("memory", name)
-    _try_out(model.eval(), source)
+    _try_out(in_own_memory(model.eval()), source)
     return LoadedModel(model, tokenizer, source)
 
 
@@ -131,19 +134,25 @@ def place(model: Any, how: Loading) -> Any:
 
 
 def in_own_memory(model: Any) -> Any:
-    """Copy weights on the CPU out of the files that they may still be mapped from.
+    """Copy weights that are still mapped from a file out of it, each in turn.
 
     Until then, whoever overwrites such a file changes the model that is being scored, after its fingerprint was taken,
-    and whoever truncates it ends the process. One weight at a time is held twice.
+    and whoever truncates it ends the process.
     """
     copies: dict[tuple[Any, ...], Any] = {}  # tied weights stay tied
     for weight in (*model.parameters(), *model.buffers()):
-        if weight.device.type == "cpu":
-            place_in_memory = (weight.data_ptr(), weight.shape, weight.stride(), weight.dtype)
-            if weight.numel() and place_in_memory not in copies:
-                copies[place_in_memory] = weight.detach().clone()
-            weight.data = copies.get(place_in_memory, weight.data)
+        if weight.device.type == "cpu" and _is_mapped(weight):
+            key = (weight.data_ptr(), weight.shape, weight.stride(), weight.dtype)
+            if key not in copies:
+                copies[key] = weight.detach().clone()
+            weight.data = copies[key]
     return model
+
+
+def _is_mapped(weight: Any) -> bool:
+    """Whether a weight may lie in a file: torch can neither resize its storage nor is that shared between processes."""
+    storage = weight.untyped_storage()
+    return bool(weight.numel()) and not storage.resizable() and not storage.is_shared()
 
 
 def _load_whole(path: Path, how: Loading) -> Any:

@@ -11,6 +11,7 @@ from safetensors import safe_open
 
 from canonbench.errors import CanonbenchError
 from canonbench.models import files
+from canonbench.models.trouble import one_line
 
 
 def weight_places(folder: Path, *, allow_pickle: bool) -> dict[str, Path]:
@@ -38,44 +39,47 @@ def weight_places(folder: Path, *, allow_pickle: bool) -> dict[str, Path]:
     held = {path: stored_names(path) for path in sorted(set(places.values()))}
     for name, path in sorted(places.items()):
         if name not in held[path]:
-            other = next((each.name for each, names in held.items() if name in names), "no shard")
+            holder = next((each.name for each, names in held.items() if name in names), "no shard")
             raise CanonbenchError(
-                f"{index} places {name!r} in {path.name}, which does not hold it ({other} does); copy it "
+                f"{index} places {name!r} in {path.name}, which does not hold it ({holder} does); copy it "
                 "again, or save it again with save_pretrained"
             )
     if whole.is_file() and whole not in held:  # which transformers would read instead of what the index names
-        held[whole] = stored_names(whole)
-        if odd := sorted(held[whole] ^ places.keys()):
-            owner, other = (whole, index) if odd[0] in held[whole] else (index, whole)
-            raise CanonbenchError(_ambiguous(whole, index, f"{odd[0]!r} is in {owner.name} but not in {other.name}"))
+        _require_same_model(whole, index, places)
     read = _Reading()
     for path, names in held.items():
         for name in sorted(names):
             place = places.setdefault(name, path)
-            if place == path or _equal(read(path, name), read(place, name)):
-                continue
-            if path == whole:
+            if place != path and not _equal(read(path, name), read(place, name)):
                 raise CanonbenchError(
-                    _ambiguous(whole, index, f"{name!r} differs between {path.name} and {place.name}")
+                    f"{folder}: {name!r} is in {place.name} and, with other values, in {path.name}; one of them is "
+                    "left over from an earlier save: save the model again with save_pretrained into an empty folder"
                 )
-            raise CanonbenchError(
-                f"{folder}: {name!r} is in {place.name} and, with other values, in {path.name}; one of them is left "
-                "over from an earlier save: save the model again with save_pretrained into an empty folder"
-            )
     return places
+
+
+def _require_same_model(whole: Path, index: Path, places: Mapping[str, Path]) -> None:
+    """CanonbenchError unless a whole file holds what the shards of an index hold."""
+    names, read = stored_names(whole), _Reading()
+    why = None
+    if odd := sorted(names ^ places.keys()):
+        owner, other = (whole, index) if odd[0] in names else (index, whole)
+        why = f"{odd[0]!r} is in {owner.name} but not in {other.name}"
+    elif name := next(
+        (each for each in sorted(names) if not _equal(read(whole, each), read(places[each], each))), None
+    ):
+        why = f"{name!r} differs between {whole.name} and {places[name].name}"
+    if why is not None:
+        raise CanonbenchError(
+            f"{whole.parent} holds two models: a whole {whole.name} and the shards of {index.name} ({why}); "
+            f"delete {whole.name} or {index.name}, whichever is left over from an earlier save"
+        )
 
 
 def read_weights(places: Mapping[str, Path]) -> dict[str, Any]:
     """The weights of a checkpoint by name, on the CPU; of safetensors, read when they are used."""
     read = _Reading()
     return {name: read(path, name) for name, path in places.items()}
-
-
-def _ambiguous(whole: Path, index: Path, why: str) -> str:
-    return (
-        f"{whole.parent} holds two models: a whole {whole.name} and the shards of {index.name} ({why}); "
-        f"delete {whole.name} or {index.name}, whichever is left over from an earlier save"
-    )
 
 
 def _indexed(folder: Path, index: Path) -> dict[str, Path]:
@@ -123,9 +127,10 @@ class _Reading:
 def _unpickled(path: Path, **how: Any) -> dict[str, Any]:
     import torch  # noqa: PLC0415  (slow to import)
 
-    content = torch.load(path, weights_only=True, **how)
+    with one_line(f"model file {path}"):
+        content = torch.load(path, weights_only=True, **how)
     if not isinstance(content, dict):
-        raise CanonbenchError(f"{path} does not hold weights by their names")
+        raise CanonbenchError(f"{path} does not hold tensors by their names")
     return content
 
 
