@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import random
+import signal
+import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic.dataclasses import dataclass as settings
 
@@ -107,3 +113,54 @@ def seen(model: Any, tokenizer: Any, request: EditRequest[Any]) -> Any:
 
 
 SEEN: list[EditRequest[Any]] = []
+
+
+def exits(model: Any, tokenizer: Any, request: EditRequest[Any]) -> Any:
+    sys.exit(3)
+
+
+def then_exits(model: Any, tokenizer: Any, request: EditRequest[Any]) -> Iterator[Any]:
+    down(model).mul_(1 + 1e-5)
+    yield model
+    sys.exit(3)
+
+
+def drawing(model: Any, tokenizer: Any, request: EditRequest[Any]) -> Iterator[Any]:
+    """Random by the states that all of a process shares, which it never seeds."""
+    for _ in range(3):
+        amount = 1e-5 * (random.random() + np.random.rand() + torch.rand(()).item())
+        down(model).mul_(1 + amount)
+        yield model
+
+
+def careless(model: Any, tokenizer: Any, request: EditRequest[Any]) -> Iterator[Any]:
+    """Leaves the process in a state that nobody else wants, and relies on it itself."""
+    for step in range(2):
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        torch.autocast("cpu", dtype=torch.bfloat16).__enter__()
+        torch.use_deterministic_algorithms(True)
+        torch.set_num_threads(3)
+        np.seterr(all="raise")
+        os.chdir("/")
+        os.environ["CANONBENCH_TEST_LEFT"] = "1"
+        warnings.simplefilter("ignore")
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        down(model).mul_(1 + 1e-5)
+        yield model
+        STILL.append((step, torch.get_default_dtype(), torch.is_grad_enabled(), os.getcwd()))
+
+
+STILL: list[tuple[Any, ...]] = []
+"""What ``careless`` finds when it goes on."""
+
+
+def never_ending(model: Any, tokenizer: Any, request: EditRequest[Any]) -> Iterator[Any]:
+    """Will not be stopped."""
+    try:
+        while True:
+            down(model).mul_(1 + 1e-6)
+            yield model
+    finally:
+        torch.set_default_dtype(torch.float64)
+        sys.exit(4)

@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,17 +160,18 @@ class Trial:
         request = replace(self.run.request(self.task, self.seed), report=listener)
         used = 0
         try:
-            for trained in candidates(self.run.method, base, request, listener, self.name):
-                with self._blaming_the_method(trained):
-                    require_candidate(trained.model, base, self.run.base.vocabulary)
-                    if trained.model.training:
-                        progress.say(
-                            f"{self.name} candidate {trained.number}: in training mode; scored without dropout"
-                        )
-                    use(trained)
-                used = trained.number
-                if used == last:
-                    break
+            with closing(candidates(self.run.method, base, request, listener, self.name)) as found:
+                for trained in found:
+                    with self._blaming_the_method(trained):
+                        require_candidate(trained.model, base, self.run.base.vocabulary)
+                        if trained.model.training:
+                            progress.say(
+                                f"{self.name} candidate {trained.number}: in training mode; scored without dropout"
+                            )
+                        use(trained)
+                    used = trained.number
+                    if used == last:
+                        break
         except MethodError as error:
             if not used:
                 raise
