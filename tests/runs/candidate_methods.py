@@ -8,6 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,7 @@ def careless(model: Any, tokenizer: Any, request: EditRequest[Any]) -> Iterator[
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         down(model).mul_(1 + 1e-5)
         yield model
-        STILL.append((step, torch.get_default_dtype(), torch.is_grad_enabled(), os.getcwd()))
+        STILL.append((step, torch.get_default_dtype(), torch.is_grad_enabled(), str(Path.cwd())))
 
 
 STILL: list[tuple[Any, ...]] = []

@@ -53,7 +53,7 @@ def test_a_method_that_calls_sys_exit_ends_its_trial_and_not_the_run(world: Path
 def shared_state() -> tuple[Any, ...]:
     return (
         torch.get_default_dtype(), torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"),
-        torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(), np.geterr(), os.getcwd(),
+        torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(), np.geterr(), str(Path.cwd()),
         dict(os.environ), list(warnings.filters), signal.getsignal(signal.SIGTERM), random.getstate(),
         np.random.get_state(legacy=True)[1].tolist(), torch.get_rng_state().tolist(),
     )  # fmt: skip

@@ -23,6 +23,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -95,7 +96,9 @@ def foreign(what: str, *, importing: str | None = None, passing: tuple[type[Exce
     try:
         with Isolation().entered(importing):
             yield
-    except (CanonbenchError, KeyboardInterrupt, *passing):
+    except (CanonbenchError, KeyboardInterrupt):
+        raise
+    except passing:
         raise
     except BaseException as error:  # somebody else's code may raise anything
         raise CanonbenchError(f"{what}: {told(error)}") from error
@@ -111,7 +114,7 @@ def told(error: BaseException) -> str:
 def seed_all(seed: int) -> None:
     """Seed every global random state that a method may draw from."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  (the global state is what is to be seeded)
+    np.random.seed(seed % 2**32)
     torch.manual_seed(seed)  # on all devices
 
 
@@ -133,7 +136,7 @@ def _put(settings: tuple[Setting, ...], now: dict[int, Any], values: dict[int, A
 
 def _folder() -> str | None:
     with suppress(OSError):  # it may have been deleted
-        return os.getcwd()
+        return str(Path.cwd())
     return None
 
 
@@ -154,7 +157,7 @@ def _warnings() -> tuple[Any, ...]:
 
 def _put_warnings(value: tuple[Any, ...]) -> None:
     filters, content, show = value
-    warnings.filters = filters  # type: ignore[attr-defined]  # catch_warnings exchanges the list itself
+    warnings.filters = filters  # catch_warnings exchanges the list itself
     warnings.resetwarnings()  # tells the interpreter that they are others
     warnings.filters[:] = content  # type: ignore[index]
     warnings.showwarning = show
@@ -196,20 +199,16 @@ def _put_autocast(value: list[tuple[str, bool, Any]]) -> None:
 
 
 def _attention() -> tuple[bool, ...]:
-    kinds = torch.backends.cuda
-    return (
-        kinds.flash_sdp_enabled(),
-        kinds.mem_efficient_sdp_enabled(),
-        kinds.math_sdp_enabled(),
-        kinds.cudnn_sdp_enabled(),
-    )
+    kinds: Any = torch.backends.cuda
+    return tuple(getattr(kinds, f"{kind}_sdp_enabled")() for kind in _ATTENTION)
 
 
 def _put_attention(value: tuple[bool, ...]) -> None:
-    kinds = torch.backends.cuda
-    enable = (kinds.enable_flash_sdp, kinds.enable_mem_efficient_sdp, kinds.enable_math_sdp, kinds.enable_cudnn_sdp)
-    for each, enabled in zip(enable, value, strict=True):
-        each(enabled)
+    for kind, enabled in zip(_ATTENTION, value, strict=True):
+        getattr(torch.backends.cuda, f"enable_{kind}_sdp")(enabled)
+
+
+_ATTENTION = ("flash", "mem_efficient", "math", "cudnn")
 
 
 def _attribute(thing: Any, name: str) -> Setting:
@@ -250,7 +249,8 @@ _SETTINGS = (
 
 
 def _cuda_random() -> list[torch.Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    cuda: Any = torch.cuda
+    return list(cuda.get_rng_state_all()) if cuda.is_initialized() else []
 
 
 def _put_cuda_random(states: list[torch.Tensor]) -> None:
@@ -260,7 +260,7 @@ def _put_cuda_random(states: list[torch.Tensor]) -> None:
 
 _RANDOM = (
     Setting(random.getstate, random.setstate),
-    Setting(lambda: np.random.get_state(legacy=False), np.random.set_state),  # noqa: NPY002  (likewise)
+    Setting(lambda: np.random.get_state(legacy=False), np.random.set_state),
     Setting(torch.get_rng_state, torch.set_rng_state),
     Setting(_cuda_random, _put_cuda_random),
 )

@@ -101,6 +101,11 @@ def open_artefact(folder: Path, base: LoadedModel) -> LoadedModel:
     return replace(base, model=apply_edit(base.model, folder, Trust()), source=parse_source(folder))
 
 
+def is_artefact(folder: Path) -> bool:
+    """Whether a folder holds a whole artefact, as far as can be told without reading it."""
+    return (folder / files.EDIT_FILE).is_file()
+
+
 def lasting_name(name: str) -> str:
     """A model's name from wherever it is read: a folder or file on this machine by its absolute path."""
     path = Path(name).expanduser()
@@ -156,7 +161,7 @@ def _hashes(found: Fingerprint) -> Hashes:
 
 
 def _write(folder: Path, content: EditFile, fill: Callable[[Path], None]) -> None:
-    if folder.exists() and not (folder / files.EDIT_FILE).is_file():
+    if folder.exists() and not is_artefact(folder):
         raise CanonbenchError(f"{folder} is there already and is no artefact; give another folder")
     with appearing(folder) as part:
         fill(part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +46,7 @@ class Listener:
 
 def candidates(
     method: Method, loaded: LoadedModel, request: EditRequest[Any], listener: Listener, what: str
-) -> Iterator[Trained]:
+) -> Generator[Trained]:
     """The candidates that a method yields (or the one model that it returns), numbered from 1.
 
     The method runs isolated: torch, numpy and random are seeded with the request's seed before it is called, and the

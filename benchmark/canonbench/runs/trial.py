@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from canonbench.likelihood.engine import NotFinite
-from canonbench.models.artefact import open_artefact, save_artefact
+from canonbench.models.artefact import is_artefact, open_artefact, save_artefact
 from canonbench.models.fingerprint import Fingerprint
 from canonbench.models.load import LoadedModel
 from canonbench.models.merged import as_scored
+from canonbench.models.new_folder import clear_leftovers, remove_folder
 from canonbench.runs.candidates import Listener, MethodError, Trained, candidates, require_candidate
 from canonbench.runs.edit_run import EditRun, Scored
 from canonbench.runs.examples import Columns, concatenate, read_parquet, write_parquet
@@ -201,9 +201,12 @@ class Trial:
             "seed": self.seed,
             "candidate": trained.number,
         }
+        folder = self.artefact(trained.number)
+        if not is_artefact(folder):
+            remove_folder(folder)  # half of one, as versions before this left it when they were killed
         save_artefact(
             trained.model,
-            self.artefact(trained.number),
+            folder,
             base=base.source,
             base_fingerprint=self.run.base.fingerprint,
             record=record,
@@ -213,10 +216,12 @@ class Trial:
         return {"all": True, "best": number in choice.values(), "none": False}[self.run.keep]
 
     def _drop(self, choice: Mapping[str, int]) -> None:
-        """Delete the candidates that nothing calls for any more."""
+        """Delete the candidates that nothing calls for any more, and what a killed run left of any."""
+        clear_leftovers(self.artefacts)
         for folder in self.artefacts.glob("candidate-*"):
-            if not self._is_kept(int(folder.name.removeprefix("candidate-")), choice):
-                shutil.rmtree(folder)
+            number = folder.name.removeprefix("candidate-")
+            if number.isdecimal() and not self._is_kept(int(number), choice):
+                remove_folder(folder)
 
     def _write(self, choice: Mapping[str, int]) -> None:
         """Examples first, the record last: its existence means completion."""
