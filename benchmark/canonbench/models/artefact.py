@@ -51,8 +51,9 @@ def save_artefact(
         record: how it came about, for people: method, hyperparameters, task, seed, candidate.
 
     Raises:
-        CanonbenchError: the model has another architecture than its base or is the unedited model, a weight is NaN,
-            or the folder cannot be written.
+        NotKept: the model has another architecture than its base or is the unedited model, or is otherwise more than
+            an artefact holds, as far as its weights tell (see ``canonbench.models.proof`` for the rest).
+        CanonbenchError: a weight is NaN, or the folder cannot be written.
     """
     from peft import PeftModel  # noqa: PLC0415  (seconds to import)
 
