@@ -51,8 +51,9 @@ def save_artefact(
         record: how it came about, for people: method, hyperparameters, task, seed, candidate.
 
     Raises:
-        CanonbenchError: the model has another architecture than its base or is the unedited model, a weight is NaN,
-            or the folder cannot be written.
+        NotKept: the model has another architecture than its base or is the unedited model, or is otherwise more than
+            an artefact holds, as far as its weights tell (see ``canonbench.models.proof`` for the rest).
+        CanonbenchError: a weight is NaN, or the folder cannot be written.
     """
     from peft import PeftModel  # noqa: PLC0415  (seconds to import)
 
@@ -99,6 +100,11 @@ def open_artefact(folder: Path, base: LoadedModel) -> LoadedModel:
     """
     require_base(base.model, EditFile.read(folder), folder, base.source.name)
     return replace(base, model=apply_edit(base.model, folder, Trust()), source=parse_source(folder))
+
+
+def is_artefact(folder: Path) -> bool:
+    """Whether a folder holds a whole artefact, as far as can be told without reading it."""
+    return (folder / files.EDIT_FILE).is_file()
 
 
 def lasting_name(name: str) -> str:
@@ -156,7 +162,7 @@ def _hashes(found: Fingerprint) -> Hashes:
 
 
 def _write(folder: Path, content: EditFile, fill: Callable[[Path], None]) -> None:
-    if folder.exists() and not (folder / files.EDIT_FILE).is_file():
+    if folder.exists() and not is_artefact(folder):
         raise CanonbenchError(f"{folder} is there already and is no artefact; give another folder")
     with appearing(folder) as part:
         fill(part)

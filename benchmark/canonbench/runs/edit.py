@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from canonbench.editing.contract import ChecksModel
+from canonbench.editing.isolation import foreign
 from canonbench.editing.method import Method, find_method
 from canonbench.editing.settings import merged, parse_settings
 from canonbench.errors import CanonbenchError, UsageError
@@ -126,7 +127,8 @@ def edit(
     questions = {name: question(asked.suite, name, asked.split, asked.protocol, limit) for name in asked.tasks}
     seen = look(opener, asked, list(questions.values()))
     if isinstance(hyperparameters, ChecksModel):
-        hyperparameters.check_model(seen.loaded.model)
+        with foreign(f"method {found.name}: check_model"):
+            hyperparameters.check_model(seen.loaded.model)
     identity = _identity(asked, found, hyperparameters, seen, repeats, taken, batch_tokens)
     with run_folder(run, identity, [found.name, seen.loaded.source.name]) as folder:
         if run is not None:

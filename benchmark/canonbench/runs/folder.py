@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.row import Row
 from canonbench.models.ensemble_name import is_ensemble
+from canonbench.models.new_folder import PART, clear_leftovers
 from canonbench.runs.store import written
 from canonbench.runs.writable import require_folder, require_output
 
@@ -98,6 +99,9 @@ class RunFolder:
                     f"another canonbench process is running in {self.path}; wait for it or give another --run"
                 ) from error
         try:
+            if self.record_path.is_file():
+                for folder in (self.path, self.path / "trials"):
+                    clear_leftovers(folder)
             yield
         finally:
             lock.release()
@@ -146,7 +150,7 @@ class RunFolder:
     def write_whole(self, path: Path, write: Callable[[Path], Any]) -> None:
         """Let ``write`` fill a temporary file beside ``path``, then move it there: a reader never sees half a file."""
         with written(path):
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
             os.close(handle)
             part = Path(name)
             try:
