@@ -101,12 +101,12 @@ def _by_long_name(command: click.Command) -> dict[str, click.Parameter]:
 def _read_config(ctx: click.Context, _parameter: click.Parameter, path: Path | None, *, with_settings: bool) -> None:
     if path is None:
         return
-    from canonbench.yaml_file import read_mapping  # noqa: PLC0415  (yaml: not for --help)
+    from canonbench.records import read_yaml  # noqa: PLC0415  (yaml: not for --help)
 
     known = {name: parameter for name, parameter in _by_long_name(ctx.command).items() if name != CONFIG}
     chosen: dict[str, Any] = {}
     settings: dict[str, Any] = {}
-    for key, value in read_mapping(path, "task: country").items():
+    for key, value in read_yaml(path, "task: country").items():
         name = str(key).replace("_", "-")
         if with_settings and name == SET:
             if not isinstance(value, dict):

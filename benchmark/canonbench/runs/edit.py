@@ -163,7 +163,7 @@ def _trials(world: EditRun, repeats: int, taken: Chosen | None, described: Descr
     chosen = [columns for outcome in finished for columns in outcome.columns]
     examples = concatenate(unedited + chosen)
     folder.write_whole(folder.examples_path, lambda part: write_parquet(examples, part))
-    folder.write_whole(folder.path / "candidates.jsonl", lambda part: write_candidates(found, part))
+    write_candidates(found, folder.path / "candidates.jsonl")
     before = {task: world.base_numbers(task)[0] for task in asked.tasks}
     picture = folder.path / "trajectory.svg"
     folder.write_whole(picture, lambda part: draw_trajectory(found, before, asked.protocol.leagues, part))
@@ -180,7 +180,7 @@ def _trials(world: EditRun, repeats: int, taken: Chosen | None, described: Descr
     )
     method = world.method.name, world.hyperparameters
     row = build_edit_row(asked, examples, described, method, choices, reported, seconds)
-    folder.write_whole(folder.row_path, row.write)
+    row.write(folder.row_path)
     folder.log("complete", seconds=round(seconds, 3))
     return row
 

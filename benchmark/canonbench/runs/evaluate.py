@@ -207,7 +207,7 @@ class _Evaluation:
             seconds,
         )
         row = with_merge(row, merged_from(edited))
-        folder.write_whole(folder.row_path, row.write)
+        row.write(folder.row_path)
         folder.log("complete", seconds=round(seconds, 3))
         return row
 

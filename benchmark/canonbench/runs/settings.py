@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from canonbench.errors import CanonbenchError, unknown_name
+from canonbench.records import read_yaml
 from canonbench.scoring.protocol import PROTOCOLS, Protocol, protocol, protocol_from_mapping, read_leagues
 from canonbench.suite import General, Suite
 from canonbench.suite.load import default_name
 from canonbench.suite.suite import GeneralPart
-from canonbench.yaml_file import read_mapping
 
 SplitName = Literal["val", "test"]
 
@@ -89,7 +89,7 @@ def read_protocol(name: str) -> Protocol:
     path = Path(name)
     if name in PROTOCOLS or path.suffix not in (".yaml", ".yml"):
         return protocol(name)
-    content = read_mapping(path, "name: my-thresholds")
+    content = read_yaml(path, "name: my-thresholds")
     try:
         return protocol_from_mapping(content)
     except CanonbenchError as error:

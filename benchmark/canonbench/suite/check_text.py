@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from canonbench.errors import CanonbenchError
+from canonbench.records import read_jsonl
 from canonbench.suite.example import Example
 from canonbench.suite.findings import Finding, Level
-from canonbench.suite.jsonl import read_jsonl, text_of
-from canonbench.suite.rows import canonical_subjects, example, read_rows, subject_of
+from canonbench.suite.rows import canonical_subjects, example, read_rows, subject_of, text_of
 from canonbench.suite.spec import FileSpec, SubjectSpec
 from canonbench.suite.suite import Split, SuiteTask
 
