@@ -25,6 +25,8 @@ DEEPEST = 64
 """Levels of lists and mappings within each other; the files that canonbench knows have about ten."""
 MOST_NODES = 10**6
 """Values of a YAML file once its aliases are written out; a few lines of aliases can stand for billions."""
+LONGEST_NUMBER = 1024
+"""Bits of a whole number; no larger one can become a float."""
 MERGE = "tag:yaml.org,2002:merge"
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -87,6 +89,8 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 
 
 def _line_problem(cause: BaseException | None) -> str:
+    if isinstance(cause, json.JSONDecodeError) and not cause.doc.strip():
+        return "an empty line; every line is a JSON object"
     if isinstance(cause, json.JSONDecodeError):
         return f"not valid JSON ({cause.msg}, column {cause.colno})"
     return "not UTF-8 text" if isinstance(cause, UnicodeDecodeError) else str(cause)
@@ -126,6 +130,8 @@ def _check(content: Any, *, foreign: bool) -> None:
             match each:
                 case str():
                     _check_text(each, foreign)
+                case int() if each.bit_length() > LONGEST_NUMBER:
+                    raise ValueError("a number has too many digits")
                 case dict():
                     below += each
                     below += each.values()

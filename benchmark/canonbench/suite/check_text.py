@@ -142,7 +142,11 @@ def malformed(task: str | None, split: str | None, part: str, path: Path, error:
     """A reader's complaint, its ``path:line:`` taken apart."""
     text = str(error)
     located = re.match(rf"{re.escape(str(path))}:(\d+): (.*)", text, re.DOTALL)
-    row, message = (int(located[1]) - 1, located[2]) if located else (None, text.replace(f" {path}", "", 1))
+    row, message = (
+        (int(located[1]) - 1, located[2])
+        if located
+        else (None, text.removeprefix(f"{path}: ").replace(f" {path}", "", 1))
+    )
     return Finding("error", task, split, part, row, path, message, "malformed")
 
 
