@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from numbers import Integral
+
+LARGEST_SEED = 2**32 - 1
+"""The largest seed that every generator of random numbers takes (numpy's global one takes no larger)."""
+LARGEST_COUNT = 2**31 - 1
+"""More rows, tokens or repetitions than any run has; a larger number is a slip."""
 
 
 class CanonbenchError(Exception):
@@ -28,3 +34,10 @@ def unknown_name(kind: str, name: str, valid: Iterable[str], *, where: str = "")
     hint = f" Did you mean {close[0]!r}?" if close else ""
     place = f" {where}" if where else ""
     return UsageError(f"unknown {kind} {name!r}{place}, must be one of {', '.join(names)}.{hint}")
+
+
+def require_whole(name: str, value: object, least: int, most: int) -> None:
+    """UsageError unless ``value``, called ``name``, is a whole number from ``least`` to ``most``."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not least <= int(value) <= most:
+        got = f", got {value!r}" if not isinstance(value, int) or value.bit_length() < 100 else ""
+        raise UsageError(f"{name} must be a whole number from {least} to {most}{got}")

@@ -63,7 +63,7 @@ def test_json_is_printed_alone_and_says_the_same(canonbench: Canonbench, runs: P
         (("lora", "suite"), 1, "suite holds no finished run"),
         (("lora", "full", "--league", "1e-5"), 2, "unknown league '1e-5' of these runs, must be one of 1e-3, 1e-4."),
         (("lora", "full", "--task", "contry"), 2, "Did you mean 'country'?"),
-        (("lora", "full", "-n", "-1"), 2, "-1 is not in the range x>=0"),
+        (("lora", "full", "-n", "-1"), 2, "-1 is not in the range 0<=x<="),
         (("fixed", "other", "--league", "1e-3"), 2, "neither is an edit run"),
         (("lora", "full", "--suite", "mini"), 1, "suite 'mini' holds other data than what was scored"),
     ],

@@ -111,7 +111,7 @@ WRONG = {
     "league": ((*EDIT, "lora", "--leagues", "1e-3, x"), "'--leagues'", "'x' is not a positive number, such as 1e-3"),
     "negative league": ((*EDIT, "lora", "--leagues", "-1e-3"), "'--leagues'", "'-1e-3' is not a positive number"),
     "keep": ((*EDIT, "lora", "--keep", "bst"), "'bst'", "best, all or none"),
-    "seeds": ((*EDIT, "lora", "--seeds", "0"), "'--seeds'", "0 is not in the range x>=1"),
+    "seeds": ((*EDIT, "lora", "--seeds", "0"), "'--seeds'", "0 is not in the range 1<=x<="),
     "option": ((*EDIT, "lora", "--modle", "x"), "'--modle'", "'--model'"),
     "no method": (EDIT[:-1], "'--method'", "see 'canonbench edit --help'"),
     "chosen on val": ((*EDIT, "lora", "--chosen", "run"), "--chosen names a val run", "add --split test"),

@@ -43,7 +43,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_text(""), f"{ROWS}: no rows to score"),
     "missing": (lambda path: path.unlink(), f"cannot read {ROWS}: No such file"),
     "a folder": (lambda path: (path.unlink(), path.mkdir()), f"cannot read {ROWS}: Is a directory"),
-    "not UTF-8": (lambda path: path.write_bytes(b"\xff\xfe\n"), f"{ROWS}:1: not valid JSON"),
+    "not UTF-8": (lambda path: path.write_bytes(b"\xff\xfe\n"), f"{ROWS}: not UTF-8 text but UTF-16"),
 }
 
 
@@ -82,7 +82,7 @@ SPECS: dict[str, tuple[Callable[[dict[str, Any]], object], int, str]] = {
     "no evaluation file": (
         lambda spec: spec["tasks"]["mine"]["test"].pop("evaluation"),
         1,
-        "tasks.mine.test: 'evaluation' is missing",
+        "tasks.mine.test.evaluation: missing",
     ),
     "no tasks": (lambda spec: spec.update(tasks={}), 1, "tasks: "),
 }

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pytest
 
 from canonbench.errors import CanonbenchError
+from canonbench.files import file_hash
 from canonbench.leaderboard import GeneralText, Row, TaskSpec, aggregate_edits
 from canonbench.leaderboard.compact import compact, read_examples, write_examples
 from canonbench.leaderboard.recompute import differences
 from canonbench.scoring import PROTOCOLS
-from canonbench.suite.jsonl import file_hash
 from worked_out import CHOICES, REPORTED, columns, edit_rows
 
 TASKS = {"country": TaskSpec("nll", -math.log(0.20)), "gender": TaskSpec("balance", math.log(1.5))}

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from canonbench import files
 from canonbench.errors import CanonbenchError
-from canonbench.leaderboard import Row, row_file
+from canonbench.leaderboard import Row
 
 
 def fails(path: Path, message: str) -> None:
@@ -26,7 +27,7 @@ def test_a_bad_file_gets_one_line_with_its_path_and_the_first_problem(fixed: dic
     path.write_bytes(b"\xff\xfe")
     fails(path, "not UTF-8")
     path.write_text(json.dumps(fixed)[:-20], encoding="utf-8")
-    fails(path, r"Invalid JSON: .*line 1 column \d+")
+    fails(path, r"row.json:1:\d+: not valid JSON")
     path.write_text("[]", encoding="utf-8")
     fails(path, "row.json: Input should be")
     fixed["tasks"]["country"]["success"]["edited"] = None
@@ -56,7 +57,7 @@ def test_a_row_that_cannot_be_written_leaves_the_old_one_and_nothing_else(
     def full_disk(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(row_file.os, "fsync", full_disk)
+    monkeypatch.setattr(files.os, "fsync", full_disk)
     with pytest.raises(CanonbenchError, match=r"cannot write .*row.json: No space left"):
         row.write(path)
     assert [(found.name, found.read_text(encoding="utf-8")) for found in tmp_path.iterdir()] == [

@@ -42,8 +42,8 @@ def test_a_rows_name_follows_from_its_content(fixed: dict[str, Any]) -> None:
 def test_what_cannot_be_a_row_is_named_by_file_and_line(fixed: dict[str, Any], tmp_path: Path) -> None:
     good = Row.model_validate(fixed).to_line()
     path = tmp_path / "some.jsonl"
-    path.write_text(f"{good}\n\n{good[:-9]}\n", encoding="utf-8")
-    with pytest.raises(CanonbenchError, match=r"some\.jsonl:3: Invalid JSON"):
+    path.write_text(f"{good}\n{good}\n{good[:-9]}\n", encoding="utf-8")
+    with pytest.raises(CanonbenchError, match=r"some\.jsonl:3: not valid JSON"):
         read_rows(tmp_path)
     path.write_text(f"{good}\n{json.dumps({**fixed, 'split': 'train'})}\n", encoding="utf-8")
     with pytest.raises(CanonbenchError, match=r"some\.jsonl:2: split: Input should be 'val' or 'test'"):

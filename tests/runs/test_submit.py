@@ -12,6 +12,7 @@ from run_cases import edited_copy
 from submission_cases import DESCRIBED, STEP, copy_of, describe, empty_board, run_step, submitted
 
 from canonbench.errors import CanonbenchError, UsageError
+from canonbench.files import file_hash
 from canonbench.leaderboard.hyperparameters import for_task
 from canonbench.leaderboard.row import Row
 from canonbench.leaderboard.rows import read_rows
@@ -20,7 +21,6 @@ from canonbench.runs.evaluate import evaluate
 from canonbench.runs.reproduce import reproduce
 from canonbench.runs.submit import submit, withdraw
 from canonbench.runs.validate import validate
-from canonbench.suite.jsonl import file_hash
 
 
 def files(root: Path) -> dict[str, bytes]:

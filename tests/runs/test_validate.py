@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from submission_cases import copy_of, describe, empty_board, run_step
 
 from canonbench.errors import UsageError
+from canonbench.files import file_hash
 from canonbench.leaderboard.compact import read_examples, write_examples
 from canonbench.leaderboard.row import Row
 from canonbench.leaderboard.rows import read_rows, write_rows_file
 from canonbench.runs.submit import submit
 from canonbench.runs.validate import validate
-from canonbench.suite.jsonl import file_hash
 
 ROWS = "leaderboard/rows/step.jsonl"
 FOLDER = "submissions/step"

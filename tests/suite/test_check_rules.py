@@ -189,7 +189,8 @@ def test_every_bad_row_of_a_file_is_named_not_just_the_first(tmp_path: Path) -> 
     [
         (b'{"prefix": "a", "suffix": " b"}\n{"prefix"\n', ":2: not valid JSON"),
         (b"[1]\n", ":1: a row must be a JSON object, this is a list"),
-        (b"\xff\xfe\n", ":1: not valid JSON"),
+        (b"\xff\xfe\n", ": not UTF-8 text but UTF-16"),
+        (b"\xff\n", ":1: not UTF-8 text"),
         (None, ": cannot read: No such file or directory"),
     ],
 )

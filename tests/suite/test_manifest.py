@@ -140,10 +140,10 @@ def test_a_manifest_that_is_not_valid_is_refused_in_one_line(
 
 
 def test_a_manifest_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(CanonbenchError, match="cannot read the manifest"):
+    with pytest.raises(CanonbenchError, match=r"cannot read .*nowhere\.json"):
         load_manifest(tmp_path / "nowhere.json")
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(CanonbenchError, match="is not a valid manifest"):
+    with pytest.raises(CanonbenchError, match=r"broken\.json:1:2: not valid JSON"):
         load_manifest(tmp_path / "broken.json")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from canonbench.cli.options import SUITE_HELP, WholeNumber, config_option, option
+from canonbench.cli.options import SUITE_HELP, Seed, WholeNumber, config_option, option
 from canonbench.cli.output import emit
 
 
@@ -16,7 +16,7 @@ from canonbench.cli.output import emit
 @option("--league", help="Of edit runs: whose models to compare. [default: the tightest in which either was edited]")
 @option("--task", "-t", "tasks", default="all", help="Task names separated by commas, or all that both have.")
 @option("--suite", help="Where the texts come from: " + SUITE_HELP.split(". [")[0] + ". [default: as the rows say]")
-@option("--seed", metavar="N", type=WholeNumber(min=0), default=0, help="Seed of the bootstrap.")
+@option("--seed", metavar="N", type=Seed(), default=0, help="Seed of the bootstrap.")
 @option("--flips", "-n", metavar="N", type=WholeNumber(min=0), default=20, help="Rows that changed sides, per task.")
 @option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @config_option()

@@ -82,7 +82,7 @@ def _leagues(ctx: click.Context, parameter: click.Parameter, value: str | None) 
 @option(
     "--seeds",
     metavar="N",
-    type=WholeNumber(min=1),
+    type=WholeNumber(1, 10_000),
     help="Repetitions, each with a seed. [default: 1 on val, 5 on test]",
 )
 @option("--keep", metavar="[best|all|none]", default="best", help="Which candidates stay in the run folder.")

@@ -29,7 +29,7 @@ from canonbench.cli.run_report import report
 from canonbench.cli.senses import senses
 from canonbench.cli.submit import submit, validate
 from canonbench.cli.tasks import tasks
-from canonbench.errors import CanonbenchError
+from canonbench.errors import CanonbenchError, UsageError
 
 TRACEBACK = "run 'canonbench --debug ...' for the traceback"
 
@@ -86,6 +86,7 @@ def main() -> NoReturn:
     os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' own bars (GGUF unpacking) would run into ours
     session = Session()
     try:
+        _require_text()
         # click hands the code of an Exit back instead of raising it
         code = cli.main(prog_name="canonbench", standalone_mode=False, obj=session)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -111,11 +112,23 @@ def _explain(error: BaseException) -> tuple[str, int]:
             return str(error), error.exit_code
         case KeyboardInterrupt() | click.exceptions.Abort():
             return "interrupted; nothing computed is lost, the same command continues", 1
+        case OSError() if error.filename is not None and error.strerror:
+            return f"cannot use {error.filename}: {error.strerror}", 1
         case MemoryError():
             return "out of memory; try a smaller --batch-tokens or a smaller model", 1
         case _:
             reason = " ".join(str(error).split())[:300] or "no message"
             return f"unexpected {type(error).__name__}: {reason} ({TRACEBACK})", 1
+
+
+def _require_text() -> None:
+    """UsageError for an argument or variable that is not UTF-8: names end up in files, which could not be written."""
+    ours = {name: value for name, value in os.environ.items() if name.startswith("CANONBENCH_")}
+    for given in (*sys.argv[1:], *ours, *ours.values()):
+        try:
+            given.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{given!r} is not UTF-8 text") from error
 
 
 def _usage(error: click.ClickException) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from canonbench.cli.options import WholeNumber, config_option, option
+from canonbench.cli.options import Seed, WholeNumber, config_option, option
 from canonbench.cli.output import emit
 
 
@@ -19,7 +19,7 @@ from canonbench.cli.output import emit
 @option(
     "--edit-seed",
     metavar="N",
-    type=WholeNumber(min=0),
+    type=Seed(),
     help="Whose, where a run has several seeds per task. [default: 0]",
 )
 @option(
@@ -29,7 +29,7 @@ from canonbench.cli.output import emit
     help="Share of each edit's changes that ties and dare keep. [default: 0.2]",
 )
 @option("--rank", metavar="N", type=WholeNumber(min=1), help="Of a merged adapter. [default: the sum of the ranks]")
-@option("--seed", metavar="N", type=WholeNumber(min=0), help="Of what dare drops. [default: 0]")
+@option("--seed", metavar="N", type=Seed(), help="Of what dare drops. [default: 0]")
 @option("--base", help="The model that was edited, where it is not where the edits say.")
 @option("--allow-pickle", is_flag=True, help="Read a pickled base too (with weights_only=True).")
 @option("--trust-remote-code", is_flag=True, help="Run Python code that comes with the base.")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from canonbench.errors import CanonbenchError, unknown_name
+from canonbench.errors import LARGEST_COUNT, LARGEST_SEED, CanonbenchError, UsageError, unknown_name
 
 SUITE_HELP = "mini, published, or a folder with a suite.yaml. [default: published if at hand, else mini]"
 CONFIG = "config"
@@ -35,6 +35,18 @@ class WholeNumber(click.IntRange):
     """A whole number; click's own name for the type, "integer range", says nothing in a message."""
 
     name = "whole number"
+
+    def __init__(self, min: int, max: int = LARGEST_COUNT) -> None:
+        """Both ends are included."""
+        super().__init__(min, max)
+
+
+class Seed(WholeNumber):
+    """The seed of a generator of random numbers."""
+
+    def __init__(self) -> None:
+        """From 0 on."""
+        super().__init__(0, LARGEST_SEED)
 
 
 def option(flag: str, *more: str, **settings: Any) -> Callable[[Any], Any]:
@@ -80,8 +92,9 @@ def token_budget(ctx: click.Context, parameter: click.Parameter, value: str) -> 
     """The callback of ``--batch-tokens``: ``auto``, or a positive number."""
     if value == "auto":
         return value
-    if not value.isdecimal() or int(value) < 1:
-        raise click.BadParameter(f"{value!r} is neither 'auto' nor a number of tokens >= 1", ctx, parameter)
+    if not value.isdecimal() or len(value) > len(str(LARGEST_COUNT)) or not 1 <= int(value) <= LARGEST_COUNT:
+        message = f"{value!r} is neither 'auto' nor a number of tokens from 1 to {LARGEST_COUNT}"
+        raise click.BadParameter(message, ctx, parameter)
     return int(value)
 
 
@@ -101,24 +114,34 @@ def _by_long_name(command: click.Command) -> dict[str, click.Parameter]:
 def _read_config(ctx: click.Context, _parameter: click.Parameter, path: Path | None, *, with_settings: bool) -> None:
     if path is None:
         return
-    from canonbench.yaml_file import read_mapping  # noqa: PLC0415  (yaml: not for --help)
+    if path == Path():  # what an empty text becomes
+        raise UsageError(f"--{CONFIG}: give the name of a YAML file")
+    from canonbench.records import read_yaml  # noqa: PLC0415  (yaml: not for --help)
 
     known = {name: parameter for name, parameter in _by_long_name(ctx.command).items() if name != CONFIG}
     chosen: dict[str, Any] = {}
     settings: dict[str, Any] = {}
-    for key, value in read_mapping(path, "task: country").items():
+    for key, value in read_yaml(path, "task: country").items():
         name = str(key).replace("_", "-")
         if with_settings and name == SET:
             if not isinstance(value, dict):
                 raise CanonbenchError(f"{path}: {SET!r} must hold 'name: value' lines")
             settings |= value
         elif name in known:
-            if isinstance(value, dict):
-                raise CanonbenchError(f"{path}: {key!r} must be a single value or a list, not a mapping")
-            chosen[str(known[name].name)] = ",".join(map(str, value)) if isinstance(value, list) else value
+            chosen[str(known[name].name)] = _as_on_the_command_line(value, f"{path}: {key!r}")
         elif with_settings:
             settings[str(key)] = value
         else:
             raise unknown_name("option", str(key), known, where=f"in {path}")
     ctx.default_map = {**(ctx.default_map or {}), **chosen}
     ctx.meta[SETTINGS] = settings
+
+
+def _as_on_the_command_line(value: Any, place: str) -> str:
+    """The text that would stand there, so that it is checked as that would be; lists are separated by commas."""
+    parts = value if isinstance(value, list) else [value]
+    if not parts or None in parts:
+        raise CanonbenchError(f"{place} has no value; give one, or leave the line out")
+    if any(isinstance(part, dict | list) for part in parts):
+        raise CanonbenchError(f"{place} must be a single value or a list, not a mapping")
+    return ",".join(map(str, parts))

@@ -14,8 +14,8 @@ from typing import Any, get_args
 
 from canonbench.editing.contract import Edit
 from canonbench.errors import CanonbenchError, UsageError, unknown_name
-from canonbench.suite.jsonl import file_hash
-from canonbench.yaml_file import read_mapping
+from canonbench.files import file_hash
+from canonbench.records import read_yaml
 
 GROUP = "canonbench.methods"
 """Entry points of this group are methods, by their names."""
@@ -91,7 +91,7 @@ def find_method(reference: str | Path | Callable[..., Any]) -> Method:
 def _from_folder(folder: Path) -> Method:
     """A submission: its code and hyperparameters as its description says; without one, method.py's ``edit``."""
     description = folder / SUBMISSION
-    content = read_mapping(description, "method: method.py:edit") if description.is_file() else {}
+    content = read_yaml(description, "method: method.py:edit") if description.is_file() else {}
     code = str(content.get("method", f"method.py:{DEFAULT_FUNCTION}"))
     defaults = content.get("hyperparameters") or {}
     if not isinstance(defaults, dict):

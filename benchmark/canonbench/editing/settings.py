@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import yaml
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from canonbench.errors import CanonbenchError, UsageError, unknown_name
+from canonbench.records import parse_yaml, problems
 
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
 """What people write and YAML 1.1 takes for text: 3e-4."""
 
 
@@ -34,8 +34,8 @@ def read_assignments(texts: Iterable[str]) -> dict[str, Any]:
             if not isinstance(inner, dict):
                 raise UsageError(f"--set {text}: {part!r} has been given a value already, so it has no parts")
         try:
-            parsed = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            parsed = parse_yaml(value, name)
+        except CanonbenchError as error:
             raise UsageError(f"--set {text}: the value is not valid YAML; quote it") from error
         if isinstance(inner.get(name), dict) and not isinstance(parsed, dict):
             raise UsageError(f"--set {text}: parts of {name!r} have been given already")
@@ -111,18 +111,17 @@ def _with_numbers(value: Any) -> Any:
 
 def _first_problem(error: ValidationError, given: Mapping[str, Any]) -> str:
     """One line: which setting, what was given, what it should have been."""
-    first, *_ = problems = error.errors(include_url=False)
-    where = first["loc"]
-    if not where:  # a check of the class as a whole
-        return f"settings: {_message(first)}"
-    name = str(where[0])
+    first, *_ = found = problems(error)
+    if not first.place:  # a check of the class as a whole
+        return f"settings: {_should(first.message)}"
+    name = first.place.partition(".")[0]
     if name not in given:
         return f"setting {name!r} has no default; give --set {name}=VALUE"
     # a field of several types has one problem for each
-    same = dict.fromkeys(_message(each) for each in problems if each["loc"][:1] == where[:1])
+    same = dict.fromkeys(_should(each.message) for each in found if each.place.partition(".")[0] == name)
     return f"setting {name!r} is {given[name]!r}: {', or '.join(same)}"
 
 
-def _message(problem: Any) -> str:
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return "a part is missing" if message == "Field required" else message.replace("Input should", "should", 1)
+def _should(message: str) -> str:
+    message = message.removeprefix("Assertion failed, ")
+    return "a part is missing" if message == "missing" else message.replace("Input should", "should", 1)

@@ -7,13 +7,14 @@ is the same in all of them, then costs nothing. Indices and subjects say which e
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from canonbench.errors import CanonbenchError
+from canonbench.files import write_whole
 from canonbench.leaderboard.aggregate_examples import COLUMNS, EDIT_COLUMNS
 from canonbench.leaderboard.row import Row
-from canonbench.suite.jsonl import file_hash
 
 if TYPE_CHECKING:
     import pyarrow
@@ -64,21 +65,19 @@ def write_examples(table: pyarrow.Table, folder: Path) -> Path:
 
     floats = [field.name for field in table.schema if field.type == pa.float64()]
     others = [name for name in table.column_names if name not in floats]
-    part = folder / ".examples.part"
-    try:
-        pq.write_table(
-            table,
-            part,
-            compression="zstd",
-            compression_level=LEVEL,
-            use_dictionary=others,
-            use_byte_stream_split=floats,
-        )
-        return part.replace(folder / f"examples-{file_hash(part)[:12]}.parquet")
-    except OSError as error:
-        raise CanonbenchError(f"cannot write {folder}: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    content = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        content,
+        compression="zstd",
+        compression_level=LEVEL,
+        use_dictionary=others,
+        use_byte_stream_split=floats,
+    )
+    data = content.getvalue().to_pybytes()
+    path = folder / f"examples-{hashlib.sha256(data).hexdigest()[:12]}.parquet"
+    write_whole(path, data)
+    return path
 
 
 def read_examples(path: Path) -> pyarrow.Table:

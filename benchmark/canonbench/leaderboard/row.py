@@ -12,15 +12,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from canonbench.errors import CanonbenchError
+from canonbench.files import read_text, write_whole
 from canonbench.leaderboard.row_checks import first_problem
-from canonbench.leaderboard.row_file import write_atomically
 from canonbench.leaderboard.row_merged import Merged
 from canonbench.leaderboard.row_results import Average, General, League, LeagueName, Number, Part, TaskResult
 from canonbench.leaderboard.row_versions import upgraded
 from canonbench.models.source import Kind
+from canonbench.records import parse_json, validated
 
 DtypeClass = Literal["float32", "half"]
 
@@ -197,30 +197,14 @@ class Row(Part):
 
     def write(self, path: str | Path) -> None:
         """Write exactly ``path``, whole or not at all; CanonbenchError naming the path if that fails."""
-        write_atomically(Path(path), self.to_json())
+        write_whole(Path(path), self.to_json())
 
     @classmethod
     def read(cls, path: str | Path) -> Row:
         """The row in ``path``; CanonbenchError in one line naming the path, the place and the first problem."""
-        try:
-            return cls.parse(Path(path).read_text(encoding="utf-8"), str(path))
-        except OSError as error:
-            raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise CanonbenchError(f"{path}: not UTF-8 text") from error
+        return cls.parse(read_text(Path(path)), str(path))
 
     @classmethod
     def parse(cls, text: str, place: str) -> Row:
         """The row in ``text``, JSON; CanonbenchError in one line naming ``place`` and the first problem."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            raise CanonbenchError(f"{place}: {_first_error(error)}") from error
-
-
-def _first_error(error: ValidationError) -> str:
-    first, *others = error.errors()
-    where = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    more = f" (and {len(others)} more)" if others else ""
-    return f"{where + ': ' if where else ''}{message}{more}"
+        return validated(cls, parse_json(text, place), place)

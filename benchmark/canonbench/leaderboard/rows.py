@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from canonbench.errors import CanonbenchError
+from canonbench.files import write_whole
 from canonbench.leaderboard.row import Row
-from canonbench.leaderboard.row_file import write_atomically
+from canonbench.records import read_jsonl, validated
 
 
 class PlacedRow(NamedTuple):
@@ -40,16 +41,12 @@ def read_rows(folder: str | Path) -> list[PlacedRow]:
 
 def read_rows_file(path: Path) -> list[PlacedRow]:
     """The rows of one file; CanonbenchError as in ``read_rows``."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # not splitlines: JSON text may hold U+2028
-    except OSError as error:
-        raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise CanonbenchError(f"{path}: not UTF-8 text") from error
-    numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
-    return [PlacedRow(f"{path.name}:{number}", Row.parse(line, f"{path}:{number}")) for number, line in numbered]
+    return [
+        PlacedRow(f"{path.name}:{number}", validated(Row, content, f"{path}:{number}"))
+        for number, content in enumerate(read_jsonl(path), start=1)
+    ]
 
 
 def write_rows_file(path: Path, rows: Iterable[Row]) -> None:
     """Write the rows to ``path``, a line each, whole or not at all; CanonbenchError if that fails."""
-    write_atomically(path, "".join(row.to_line() + "\n" for row in rows))
+    write_whole(path, "".join(row.to_line() + "\n" for row in rows))

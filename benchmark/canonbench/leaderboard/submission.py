@@ -10,11 +10,12 @@ from pydantic import AfterValidator, Field, JsonValue, ValidationError, Validati
 
 from canonbench.errors import CanonbenchError, unknown_name
 from canonbench.leaderboard.row_results import Part
-from canonbench.yaml_file import read_mapping
+from canonbench.records import problems, read_yaml
 
 FILE = "submission.yaml"
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 """What a submission may be called: it is a folder, a file of rows and part of addresses."""
+ADDRESS = re.compile(r"https?://\S+")
 TODO = "TODO"
 """How a text begins that nobody has written yet."""
 
@@ -30,9 +31,15 @@ def _written(text: str, info: ValidationInfo) -> str:
     return text
 
 
+def _address(text: str) -> str:
+    if not ADDRESS.fullmatch(text):
+        raise ValueError(f"must be an address that begins with https://, not {text!r}")
+    return text
+
+
 Text = Annotated[str, AfterValidator(_written)]
 """Written by a person."""
-Url = Annotated[str, Field(pattern=r"^https?://\S+$")]
+Url = Annotated[str, AfterValidator(_address)]
 """An address that a browser opens; nothing else becomes a link."""
 
 
@@ -106,32 +113,19 @@ def read_submission(folder: Path, *, drafts: bool = False) -> Submission:
         CanonbenchError: in one line, with everything that is wrong.
     """
     path = folder / FILE
-    content = read_mapping(path, "title: My method")
+    content = read_yaml(path, "title: My method")
     try:
         return Submission.model_validate(content, context={DRAFTS: drafts})
     except ValidationError as error:
-        raise CanonbenchError(f"{path}: {'; '.join(_in_words(each) for each in error.errors())}") from error
+        raise CanonbenchError(f"{path}: {'; '.join(map(str, problems(error)))}") from error
 
 
 def unwritten(folder: Path) -> list[str]:
     """The keys that a person has still to write; none where the file cannot be read at all."""
     try:
-        Submission.model_validate(read_mapping(folder / FILE, "title: My method"))
+        Submission.model_validate(read_yaml(folder / FILE, "title: My method"))
     except ValidationError as error:
-        return [_place(each) for each in error.errors() if UNWRITTEN in each["msg"]]
+        return [each.place for each in problems(error) if UNWRITTEN in each.message]
     except CanonbenchError:
         pass
     return []
-
-
-def _in_words(problem: Any) -> str:
-    """Pydantic's finding, for someone who writes the file."""
-    places = _place(problem)
-    message = "missing" if problem["type"] == "missing" else problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "string_pattern_mismatch":
-        message = f"must be an address that begins with https://, not {problem['input']!r}"
-    return f"{places}: {message}" if places else message
-
-
-def _place(problem: Any) -> str:
-    return ".".join(str(part) for part in problem["loc"])

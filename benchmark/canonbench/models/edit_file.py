@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue
 
 from canonbench.errors import CanonbenchError
 from canonbench.models import files
+from canonbench.records import read_json, validated
 
 FORMAT: Literal[1] = 1
 
@@ -88,14 +89,9 @@ class EditFile(_Part):
             CanonbenchError: it is damaged, or of a format that this version does not know.
         """
         path = folder / files.EDIT_FILE
-        content: dict[str, Any] = files.read_json(path)
+        content = read_json(path)
         if content.get("format") != FORMAT:
             raise CanonbenchError(
                 f"{path} has format {content.get('format')!r}, this version of canonbench reads {FORMAT}; upgrade it"
             )
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise CanonbenchError(f"{path} is damaged: {where}: {first['msg']}") from error
+        return validated(cls, content, f"{path} is damaged")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import codecs
 import fnmatch
-import json
 import re
 import shlex
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
+from canonbench import records
 from canonbench.errors import CanonbenchError
 
 CONFIG = "config.json"
@@ -101,17 +101,9 @@ def require_utf8(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; CanonbenchError naming file, line and column if it is not one."""
+    """A JSON object as another program wrote it; CanonbenchError naming file, line and column if it is not one."""
     require_utf8(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise CanonbenchError(f"{path}:{error.lineno}:{error.colno}: not valid JSON ({error.msg})") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise CanonbenchError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise CanonbenchError(f"{path}: expected a JSON object, found a {type(content).__name__}")
-    return content
+    return records.read_json(path, foreign=True)
 
 
 def find_base(folder: Path, name: str, revision: str | None) -> str:

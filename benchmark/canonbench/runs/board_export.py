@@ -6,11 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from canonbench.errors import CanonbenchError
+from canonbench.files import write_whole, written
 from canonbench.leaderboard.board import Board
 from canonbench.leaderboard.export import to_csv, to_parquet
 from canonbench.leaderboard.export_latex import to_bibtex, to_latex
-from canonbench.leaderboard.row_file import write_atomically
 from canonbench.leaderboard.submission import Submission, read_submission
 from canonbench.runs.board_files import Places, read_board
 from canonbench.runs.checkout import Checkout
@@ -43,11 +42,9 @@ def export(places: Places, name: str) -> Path:
     form = FORMATS[name]
     content = form.of(read_board(places), places.root)
     path = places.out / form.file
-    try:
+    with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CanonbenchError(f"cannot write {path}: {error.strerror}") from error
-    write_atomically(path, content)
+    write_whole(path, content)
     return path
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from canonbench.errors import CanonbenchError
+from canonbench.files import read_text, write_whole
 from canonbench.leaderboard.board import Board, board
 from canonbench.leaderboard.pages.html import html_page
 from canonbench.leaderboard.pages.markdown import PAGE, PLOTS, board_page, head
 from canonbench.leaderboard.pages.plots import plots
 from canonbench.leaderboard.pages.texts import embedded_texts
-from canonbench.leaderboard.row_file import write_atomically
 from canonbench.leaderboard.rows import read_rows
 from canonbench.runs.board_scores import scores_in
 
@@ -38,7 +38,7 @@ class Places(NamedTuple):
     def readme(self) -> Path | None:
         """The repository's own, if it has a place for the head and the pages stand where its links lead."""
         path = self.root / "README.md"
-        if self.out.resolve() != self.rows.resolve().parent or not path.is_file() or BEGIN not in _read(path):
+        if self.out.resolve() != self.rows.resolve().parent or not path.is_file() or BEGIN not in read_text(path):
             return None
         return path
 
@@ -61,10 +61,10 @@ def build(places: Places) -> list[Path]:
         CanonbenchError: as ``read_board``; or a page cannot be written.
     """
     wanted = _wanted(places)
-    changed = [path for path, text in wanted.items() if not path.is_file() or _read(path) != text]
+    changed = [path for path, text in wanted.items() if not path.is_file() or read_text(path) != text]
     for path in changed:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, wanted[path])
+        write_whole(path, wanted[path])
     stale = _stale(places, wanted)
     for path in stale:
         path.unlink()
@@ -82,7 +82,7 @@ def check(places: Places) -> list[str]:
     for path, text in wanted.items():
         if not path.is_file():
             found.append(f"{path}: missing")
-        elif (there := _read(path)) != text:
+        elif (there := read_text(path)) != text:
             found.append(f"{path}: differs from the rows at line {_first_difference(there, text)}")
     return found + [f"{path}: nothing in the rows asks for it" for path in _stale(places, wanted)]
 
@@ -98,7 +98,7 @@ def _wanted(places: Places) -> dict[Path, str]:
         **{places.out / PLOTS / name: picture for name, picture in pictures.items()},
     }
     if places.readme is not None:
-        wanted[places.readme] = _between_markers(_read(places.readme), head(drawn), places.readme)
+        wanted[places.readme] = _between_markers(read_text(places.readme), head(drawn), places.readme)
     return wanted
 
 
@@ -118,13 +118,3 @@ def _first_difference(there: str, text: str) -> int:
     pairs = zip(there.splitlines(), text.splitlines(), strict=False)
     same = min(len(there.splitlines()), len(text.splitlines()))
     return next((number for number, (one, other) in enumerate(pairs, start=1) if one != other), same + 1)
-
-
-def _read(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:  # a page with other line endings is another page
-            return file.read()
-    except OSError as error:
-        raise CanonbenchError(f"cannot read {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise CanonbenchError(f"{path}: not UTF-8 text") from error

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from canonbench.errors import CanonbenchError
+from canonbench.files import file_hash
 from canonbench.leaderboard.board import Scores
 from canonbench.leaderboard.compact import read_examples
 from canonbench.leaderboard.compare import Side
 from canonbench.leaderboard.entries import Entry
 from canonbench.runs.finished import Finished, sides
-from canonbench.suite.jsonl import file_hash
 
 if TYPE_CHECKING:
     import pyarrow

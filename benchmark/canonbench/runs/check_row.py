@@ -7,6 +7,7 @@ from pathlib import Path
 
 from canonbench.editing.settings import parse_settings
 from canonbench.errors import CanonbenchError
+from canonbench.files import file_hash
 from canonbench.leaderboard.compact import read_examples
 from canonbench.leaderboard.hyperparameters import for_task
 from canonbench.leaderboard.recompute import differences
@@ -18,7 +19,6 @@ from canonbench.runs.check_examples import implausible, results_of, suite_of
 from canonbench.runs.check_folder import method_of
 from canonbench.runs.checkout import Checkout
 from canonbench.runs.hub_examples import fetch_examples
-from canonbench.suite.jsonl import file_hash
 from canonbench.suite.tasks import TASKS
 
 HUB = "hf://"

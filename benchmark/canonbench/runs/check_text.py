@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from canonbench.errors import CanonbenchError
+from canonbench.files import read_text
 
 DETECTORS = (
     "AWSKeyDetector", "AzureStorageKeyDetector", "BasicAuthDetector", "DiscordBotTokenDetector", "GitHubTokenDetector",
@@ -24,15 +24,12 @@ def private_things(path: Path) -> Iterator[tuple[int, str]]:
     """(line from 1, what is there) of everything in a text file that should not be published.
 
     Raises:
-        CanonbenchError: the file is not UTF-8 text.
+        CanonbenchError: the file cannot be read, or is not UTF-8 text.
     """
     from detect_secrets.core.scan import scan_file  # noqa: PLC0415  (not for --help)
     from detect_secrets.settings import transient_settings  # noqa: PLC0415  (not for --help)
 
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise CanonbenchError(f"{path}: not UTF-8 text") from error
+    lines = read_text(path).split("\n")
     with transient_settings({"plugins_used": [{"name": name} for name in DETECTORS]}):
         for secret in scan_file(str(path)):
             yield secret.line_number, f"looks like a secret ({secret.type})"

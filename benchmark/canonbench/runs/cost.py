@@ -15,7 +15,7 @@ from canonbench.runs.measure import other_batch_tokens
 from canonbench.runs.pair import ModelLike, free, openers
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import noise_unit, question
-from canonbench.runs.settings import announce, resolve
+from canonbench.runs.settings import announce, require_batch_tokens, resolve
 from canonbench.suite import Suite
 
 
@@ -46,6 +46,7 @@ def cost(
         UsageError, CanonbenchError: as ``evaluate``.
     """
     progress = progress or Progress()
+    require_batch_tokens(batch_tokens)
     asked = resolve(suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=0)
     announce(asked, progress.say, by_default=suite is None)
     how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)

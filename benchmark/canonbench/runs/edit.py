@@ -12,7 +12,7 @@ from canonbench.editing.contract import ChecksModel
 from canonbench.editing.isolation import foreign
 from canonbench.editing.method import Method, find_method
 from canonbench.editing.settings import merged, parse_settings
-from canonbench.errors import CanonbenchError, UsageError
+from canonbench.errors import CanonbenchError, UsageError, require_whole
 from canonbench.leaderboard.row import Row
 from canonbench.models.checkpoint import Trust
 from canonbench.models.ensemble_name import is_ensemble
@@ -29,7 +29,7 @@ from canonbench.runs.pair import ModelLike, free, openers
 from canonbench.runs.picture import draw_trajectory
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import question
-from canonbench.runs.settings import Asked, announce, resolve, with_leagues
+from canonbench.runs.settings import Asked, announce, require_batch_tokens, resolve, with_leagues
 from canonbench.runs.states import STATES_BUDGET, StateCache, budget_bytes
 from canonbench.runs.store import base_store
 from canonbench.runs.trajectory import write_candidates
@@ -39,6 +39,8 @@ from canonbench.suite import Suite
 
 SEEDS = {"val": 1, "test": 5}
 """How often a method is repeated when nobody says (PROTOCOL section 5)."""
+MOST_SEEDS = 10_000
+"""Repetitions; more would train for years."""
 
 LATEST = sys.maxsize
 """The candidate that a test run may go up to where no val run has chosen one: whichever comes last."""
@@ -103,6 +105,7 @@ def edit(
     """
     progress = progress or Progress()
     states = StateCache(budget_bytes(states_budget), progress.say)
+    require_batch_tokens(batch_tokens)
     require_places(run, output)
     if keep not in ("best", "all", "none"):
         raise UsageError(f"keep must be best, all or none, got {keep!r}")
@@ -119,8 +122,7 @@ def edit(
     values = taken.hyperparameters if taken is not None else merged(found.defaults, settings or {})
     hyperparameters = parse_settings(found.settings, values)
     repeats = seeds if seeds is not None else SEEDS[asked.split]
-    if repeats < 1:
-        raise UsageError(f"seeds must be at least 1, got {repeats}")
+    require_whole("seeds", repeats, 1, MOST_SEEDS)
     announce(asked, progress.say, by_default=suite is None)
     how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
     opener, _ = openers(model, None, tokenizer, how)
@@ -165,7 +167,7 @@ def _trials(world: EditRun, repeats: int, taken: Chosen | None, described: Descr
     chosen = [columns for outcome in finished for columns in outcome.columns]
     examples = concatenate(unedited + chosen)
     folder.write_whole(folder.examples_path, lambda part: write_parquet(examples, part))
-    folder.write_whole(folder.path / "candidates.jsonl", lambda part: write_candidates(found, part))
+    write_candidates(found, folder.path / "candidates.jsonl")
     before = {task: world.base_numbers(task)[0] for task in asked.tasks}
     picture = folder.path / "trajectory.svg"
     folder.write_whole(picture, lambda part: draw_trajectory(found, before, asked.protocol.leagues, part))
@@ -182,7 +184,7 @@ def _trials(world: EditRun, repeats: int, taken: Chosen | None, described: Descr
     )
     method = world.method.name, world.hyperparameters
     row = build_edit_row(asked, examples, described, method, choices, reported, seconds)
-    folder.write_whole(folder.row_path, row.write)
+    row.write(folder.row_path)
     folder.log("complete", seconds=round(seconds, 3))
     return row
 

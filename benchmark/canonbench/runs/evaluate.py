@@ -26,7 +26,7 @@ from canonbench.runs.pair import ModelLike, Opener, free, openers
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Question, question
 from canonbench.runs.reuse import reuse_between
-from canonbench.runs.settings import Asked, announce, resolve
+from canonbench.runs.settings import Asked, announce, require_batch_tokens, resolve
 from canonbench.runs.states import STATES_BUDGET, StateCache, budget_bytes
 from canonbench.runs.store import Store, base_store
 from canonbench.suite import Suite
@@ -87,6 +87,7 @@ def evaluate(
     """
     progress = progress or Progress()
     states = StateCache(budget_bytes(states_budget), progress.say)
+    require_batch_tokens(batch_tokens)
     require_places(run, output)
     asked = resolve(
         suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=seed
@@ -214,7 +215,7 @@ class _Evaluation:
             seconds,
         )
         row = with_merge(row, record)
-        folder.write_whole(folder.row_path, row.write)
+        row.write(folder.row_path)
         folder.log("complete", seconds=round(seconds, 3))
         return row
 

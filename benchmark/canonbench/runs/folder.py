@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,10 +17,11 @@ import yaml
 from filelock import FileLock, Timeout
 
 from canonbench.errors import CanonbenchError
+from canonbench.files import write_whole, written
 from canonbench.leaderboard.row import Row
 from canonbench.models.ensemble_name import is_ensemble
-from canonbench.models.new_folder import PART, clear_leftovers
-from canonbench.runs.store import written
+from canonbench.models.new_folder import clear_leftovers
+from canonbench.records import read_yaml
 from canonbench.runs.writable import require_folder, require_output
 
 IDENTITY = "identity"
@@ -119,11 +119,11 @@ class RunFolder:
         path = self.record_path
         if not path.is_file():
             content = yaml.safe_dump({IDENTITY: identity, **record}, sort_keys=False, allow_unicode=True)
-            self.write_whole(path, lambda part: part.write_text(content, encoding="utf-8"))
+            write_whole(path, content)
             return False
         try:
-            found = dict(yaml.safe_load(path.read_text(encoding="utf-8"))[IDENTITY])
-        except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError) as error:
+            found = dict(read_yaml(path, f"{IDENTITY}: ...")[IDENTITY])
+        except (CanonbenchError, KeyError, TypeError, ValueError) as error:
             raise CanonbenchError(f"{path} is damaged; delete the folder or give another --run") from error
         for key in {**identity, **found}:
             if identity.get(key) != found.get(key):
@@ -149,17 +149,7 @@ class RunFolder:
 
     def write_whole(self, path: Path, write: Callable[[Path], Any]) -> None:
         """Let ``write`` fill a temporary file beside ``path``, then move it there: a reader never sees half a file."""
-        with written(path):
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
-            os.close(handle)
-            part = Path(name)
-            try:
-                write(part)
-                part.chmod(0o644)
-                part.replace(path)
-            except BaseException:
-                part.unlink(missing_ok=True)
-                raise
+        write_whole(path, write)
 
 
 def require_places(run: str | Path | None, output: str | Path | None) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from canonbench.errors import CanonbenchError, UsageError
+from canonbench.files import file_hash
 from canonbench.leaderboard.row import ExamplesReference
 from canonbench.offline import require_network, to_stderr
 from canonbench.runs.hub_errors import one_line_of_the_hub
-from canonbench.suite.jsonl import file_hash
 
 ADDRESS = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{7,40})/(?P<path>\S+\.parquet)")
 """A commit, not a branch: what stands there must stay what it is."""

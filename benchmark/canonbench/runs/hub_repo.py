@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from canonbench.errors import CanonbenchError
+from canonbench.files import file_hash, replacing, written
 from canonbench.leaderboard.row import ExamplesReference
 from canonbench.offline import require_network, to_stderr
 from canonbench.runs.hub_errors import one_line_of_the_hub
 from canonbench.runs.hub_files import EXAMPLES, PATTERNS, PLACE, RUN_FILES, Parcel, check_rows, check_run
-from canonbench.runs.store import written
-from canonbench.suite.jsonl import file_hash
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, RepoFile
@@ -188,6 +187,5 @@ def _is_here(path: Path, target: Path) -> bool:
 def _copy(path: Path, target: Path) -> None:
     with written(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
+    with replacing(target) as part:
         shutil.copyfile(path, part)
-        part.replace(target)

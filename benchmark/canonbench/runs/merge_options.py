@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from canonbench.editing.merge_values import Merging
-from canonbench.errors import CanonbenchError, UsageError, unknown_name
+from canonbench.errors import LARGEST_COUNT, LARGEST_SEED, CanonbenchError, UsageError, require_whole, unknown_name
 from canonbench.runs.merge_record import How
 
 HOWS: dict[str, tuple[How, ...]] = {
@@ -58,8 +58,13 @@ def require_possible(options: Options) -> None:
         raise unknown_name("--how", options.how, every)
     if options.density is not None and not 0 < options.density <= 1:
         raise UsageError(f"--density must be above 0 and at most 1, got {options.density}")
-    if options.rank is not None and options.rank < 1:
-        raise UsageError(f"--rank must be at least 1, got {options.rank}")
+    for name, given, least, most in (
+        ("--rank", options.rank, 1, LARGEST_COUNT),
+        ("--seed", options.seed, 0, LARGEST_SEED),
+        ("--edit-seed", options.edit_seed, 0, LARGEST_SEED),
+    ):
+        if given is not None:
+            require_whole(name, given, least, most)
 
 
 def resolved(options: Options, kind: str, *, from_runs: bool) -> Resolved:

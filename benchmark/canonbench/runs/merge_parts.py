@@ -6,13 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from canonbench.errors import CanonbenchError, UsageError, unknown_name
 from canonbench.leaderboard.row import Row
 from canonbench.leaderboard.row_results import LeagueTask
 from canonbench.models import files
 from canonbench.models.edit_file import EditFile
+from canonbench.records import validated
 from canonbench.runs.folder import RunFolder
 from canonbench.runs.merge_record import MergedEdit, OwnResult
 from canonbench.suite.tasks import TASKS
@@ -131,15 +130,11 @@ def _of_run(path: Path, league: str, seed: int) -> Iterator[tuple[str | None, Pa
 
 def _of_artefact(folder: Path) -> Part:
     edit = EditFile.read(folder)
-    try:
-        said = MergedEdit.model_validate(
-            {**edit.record, "fingerprint": edit.fingerprint.weights, "run": None, "own": None}
-        )
-    except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise CanonbenchError(
-            f"{folder} is not what an edit run kept of one task (the record in {files.EDIT_FILE} has no good {where!r})"
-        ) from error
+    said = validated(
+        MergedEdit,
+        {**edit.record, "fingerprint": edit.fingerprint.weights, "run": None, "own": None},
+        f"{folder} is not what an edit run kept of one task: {files.EDIT_FILE}: record",
+    )
     return Part(folder, edit, said)
 
 

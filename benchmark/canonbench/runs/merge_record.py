@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue
 
-from canonbench.errors import CanonbenchError
 from canonbench.models.edit_file import EditFile
+from canonbench.records import validated
 
 KEY = "merged"
 How = Literal["mean", "union", "ties", "dare"]
@@ -76,9 +76,4 @@ def record_of(edit: EditFile) -> MergeRecord | None:
     """
     if KEY not in edit.record:
         return None
-    try:
-        return MergeRecord.model_validate(edit.record[KEY])
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, (KEY, *first["loc"])))
-        raise CanonbenchError(f"canonbench_edit.json is damaged: {where}: {first['msg']}") from error
+    return validated(MergeRecord, edit.record[KEY], f"canonbench_edit.json is damaged: {KEY}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from canonbench.runs.edit import edit
 from canonbench.runs.merge import read_merged
 from canonbench.runs.pair import free, openers
 from canonbench.runs.progress import Progress
+from canonbench.runs.settings import require_batch_tokens
 from canonbench.runs.staging import Changed, publish, require_valid, rows_of, set_rows, staged_copy
 from canonbench.runs.submitted_row import submitted_row
 from canonbench.suite import Suite
@@ -76,6 +78,9 @@ def reproduce(
         UsageError: there is no such row, or it is none that can be repeated.
         CanonbenchError: model or data are not those of the row, or the run fails.
     """
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise UsageError(f"tolerance must be a number of points from 0 on, got {tolerance}")
+    require_batch_tokens(batch_tokens)
     checkout, progress = find_checkout(root), progress or Progress()
     placed = _find(checkout, wanted)
     row, base = placed.row, str(model) if model is not None else _base_of(placed)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from canonbench.errors import CanonbenchError, UsageError, unknown_name
+from canonbench.files import write_whole
 from canonbench.leaderboard.compare import Side
 from canonbench.leaderboard.flips import Flip, flips, said
 from canonbench.leaderboard.pages.document import asset, document
@@ -14,7 +15,6 @@ from canonbench.leaderboard.pages.facts import group_facts, hyperparameters, row
 from canonbench.leaderboard.pages.texts import SuiteTexts, embedded_texts, evaluation_texts
 from canonbench.leaderboard.pages.words import signed
 from canonbench.leaderboard.row import Row
-from canonbench.leaderboard.row_file import write_atomically
 from canonbench.leaderboard.row_results import LeagueTask, TaskResult
 from canonbench.runs.finished import Finished, read_finished, sides
 from canonbench.runs.report_figures import Shown, figures
@@ -44,7 +44,7 @@ class FlippedTask(NamedTuple):
 def write_report(path: str | Path, out: Path, **how: Any) -> None:
     """Write ``report(path, **how)`` to exactly ``out``, whole or not at all; raises as it does, or if that fails."""
     require_output(out, "--out")
-    write_atomically(out, report(path, **how))
+    write_whole(out, report(path, **how))
 
 
 def report(

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 
-from canonbench.errors import CanonbenchError
+from canonbench.files import replacing
 from canonbench.runs.picture import COLOURS, DPI, STYLE, WIDTH
 from canonbench.runs.picture_labels import SLACK, font, text_width
 from canonbench.runs.sense_words import ShownSense, Word, escaped
@@ -34,14 +34,12 @@ def draw_senses(senses: Sequence[ShownSense], path: Path) -> None:
         path: whatever its ending.
 
     Raises:
-        CanonbenchError: the disk is full.
+        CanonbenchError: it cannot be written.
     """
     with matplotlib.rc_context(STYLE):
         figure = _figure(senses)
-        try:
-            figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
-        except OSError as error:
-            raise CanonbenchError(f"cannot write {path}: {error.strerror}") from error
+        with replacing(path) as part:
+            figure.savefig(part, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def _figure(senses: Sequence[ShownSense]) -> Figure:

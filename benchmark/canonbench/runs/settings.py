@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from canonbench.errors import CanonbenchError, unknown_name
+from canonbench.errors import LARGEST_COUNT, LARGEST_SEED, CanonbenchError, require_whole, unknown_name
+from canonbench.records import read_yaml
 from canonbench.scoring.protocol import PROTOCOLS, Protocol, protocol, protocol_from_mapping, read_leagues
 from canonbench.suite import General, Suite
 from canonbench.suite.load import default_name
 from canonbench.suite.suite import GeneralPart
-from canonbench.yaml_file import read_mapping
 
 SplitName = Literal["val", "test"]
 
@@ -48,9 +48,12 @@ def resolve(
     """Look every name up, before anything expensive happens.
 
     Raises:
-        UsageError: an unknown suite, task, split, general text or protocol.
+        UsageError: an unknown suite, task, split, general text or protocol; a limit or seed that is out of range.
         CanonbenchError: the suite or the protocol file cannot be read.
     """
+    if limit is not None:
+        require_whole("limit", limit, 1, LARGEST_COUNT)
+    require_whole("seed", seed, 0, LARGEST_SEED)
     loaded = suite if isinstance(suite, Suite) else Suite.load(suite or default_name())
     if split not in ("val", "test"):
         raise unknown_name("split", split, ("val", "test"))
@@ -63,6 +66,12 @@ def resolve(
         if name not in loaded.tasks:  # a threshold for it would silently do nothing
             raise unknown_name("task", name, loaded.tasks, where=f"in the thresholds of {protocol_name}")
     return Asked(loaded, names, split, chosen, rules, limit, seed)  # type: ignore[arg-type]
+
+
+def require_batch_tokens(batch_tokens: int | None) -> None:
+    """UsageError if it is no number of tokens; None is for auto."""
+    if batch_tokens is not None:
+        require_whole("batch_tokens", batch_tokens, 1, LARGEST_COUNT)
 
 
 def with_leagues(protocol: Protocol, leagues: Iterable[str | float] | None) -> Protocol:
@@ -89,7 +98,7 @@ def read_protocol(name: str) -> Protocol:
     path = Path(name)
     if name in PROTOCOLS or path.suffix not in (".yaml", ".yml"):
         return protocol(name)
-    content = read_mapping(path, "name: my-thresholds")
+    content = read_yaml(path, "name: my-thresholds")
     try:
         return protocol_from_mapping(content)
     except CanonbenchError as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from canonbench.errors import CanonbenchError
+from canonbench.files import replacing, write_error
 from canonbench.leaderboard.row import Row
 from canonbench.leaderboard.rows import read_rows_file, write_rows_file
 from canonbench.models.new_folder import PART
@@ -58,13 +59,12 @@ def publish(staged: Checkout, checkout: Checkout, name: str) -> Changed:
         for path in changed:
             target = checkout.root / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(f".{target.name}{PART}")
-            shutil.copyfile(staged.root / path, part)
-            part.replace(target)
+            with replacing(target) as part:
+                shutil.copyfile(staged.root / path, part)
         for path in gone:
             (checkout.root / path).unlink()
     except OSError as error:
-        raise CanonbenchError(f"cannot write {error.filename}: {error.strerror}") from error
+        raise write_error(Path(error.filename or checkout.root), error) from error
     return Changed(tuple(path.as_posix() for path in changed), tuple(path.as_posix() for path in gone))
 
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from canonbench.errors import CanonbenchError
+from canonbench.files import written
 from canonbench.offline import cache_dir
 
 
@@ -50,7 +51,7 @@ class Journal:
                 self.sums.update(zip(entry["requests"], entry["sums"], strict=True))
                 self.tokens.update(zip(entry["requests"], map(np.asarray, entry.get("tokens", ())), strict=False))
                 self.seconds += entry["seconds"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise CanonbenchError(
                 f"{self.path} is damaged ({error}); delete it and run the same command again"
             ) from error
@@ -126,15 +127,3 @@ def base_store(otherwise: Path, say: Callable[[str], None]) -> Store:
 def content_key(*parts: object) -> str:
     """A short hash of all that a score depends on; never a name."""
     return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:40]
-
-
-@contextmanager
-def written(path: Path) -> Iterator[None]:
-    """Turn a failed write into one line that says what to do; nothing on disk is lost by it."""
-    try:
-        yield
-    except OSError as error:
-        raise CanonbenchError(
-            f"cannot write {path}: {error.strerror or error}; what is computed so far is kept, "
-            "make room (or choose a writable folder) and run the same command again"
-        ) from error

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-import yaml
-
 from canonbench.errors import CanonbenchError, UsageError
+from canonbench.files import file_hash
 from canonbench.leaderboard.compact import LIMIT, compact, write_examples
 from canonbench.leaderboard.recompute import differences
 from canonbench.leaderboard.row import ExamplesReference, ModelReference, Row
 from canonbench.models.portable import portable
+from canonbench.records import read_yaml
 from canonbench.runs.finished import Finished, row_path_of
 from canonbench.runs.folder import IDENTITY, RunFolder
 from canonbench.runs.hub_examples import require_address
-from canonbench.suite.jsonl import file_hash
 
 
 class RunRecord(NamedTuple):
@@ -44,11 +43,11 @@ def _record(run: str | Path) -> RunRecord:
     path = RunFolder(row_path_of(run).parent).record_path
     if not path.is_file():
         return RunRecord(None, None)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return RunRecord(content.get("passed", {}).get("method"), content[IDENTITY].get("code"))
-    except (yaml.YAMLError, OSError, KeyError, AttributeError, TypeError) as error:
-        raise CanonbenchError(f"{path} is damaged") from error
+    content = read_yaml(path, f"{IDENTITY}: ...")
+    passed, identity = content.get("passed", {}), content.get(IDENTITY)
+    if not isinstance(passed, dict) or not isinstance(identity, dict):
+        raise CanonbenchError(f"{path} is damaged")
+    return RunRecord(*(None if each is None else str(each) for each in (passed.get("method"), identity.get("code"))))
 
 
 def submitted_row(

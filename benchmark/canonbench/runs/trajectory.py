@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from canonbench.errors import CanonbenchError
+from canonbench.records import read_jsonl, write_jsonl
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Candidate:
 
 def write_candidates(candidates: Sequence[Candidate], path: Path) -> None:
     """One JSON object per line."""
-    path.write_text("".join(json.dumps(asdict(each)) + "\n" for each in candidates), encoding="utf-8")
+    write_jsonl(path, map(asdict, candidates))
 
 
 def read_candidates(path: Path) -> list[Candidate]:
@@ -50,6 +50,6 @@ def read_candidates(path: Path) -> list[Candidate]:
         CanonbenchError: the file cannot be read, or holds something else.
     """
     try:
-        return [Candidate(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError, ValueError, TypeError) as error:
+        return [Candidate(**each) for each in read_jsonl(path)]
+    except TypeError as error:
         raise CanonbenchError(f"{path} is damaged: it does not list an edit run's candidates") from error

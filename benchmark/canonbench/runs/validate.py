@@ -82,8 +82,9 @@ def _rows(checkout: Checkout, only: str | None, findings: Findings) -> list[Plac
         with findings.at(place):
             placed += read_rows_file(path)
         if only is None or path == checkout.rows_file(only):
-            for line, what in private_things(path):
-                findings.error(f"{place}:{line}", what)
+            with findings.at(place):
+                for line, what in private_things(path):
+                    findings.error(f"{place}:{line}", what)
     if only is not None:
         own = checkout.rows_file(only).name
         return [each for each in placed if each.row.submission == only or each.place.partition(":")[0] == own]

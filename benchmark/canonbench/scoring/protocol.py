@@ -15,6 +15,9 @@ from canonbench.scoring.leagues import LEAGUES
 MIN_RESAMPLES = 100  # below this the 2.5 % tails of a bootstrap rest on one or two draws
 
 
+MAX_RESAMPLES = 1_000_000  # beyond this only the time grows
+
+
 @dataclass(frozen=True)
 class Protocol:
     """What an evaluation must agree on; the name stands in the row, and rows of two names are never ranked together."""
@@ -64,7 +67,7 @@ def protocol_from_mapping(mapping: Mapping[str, Any]) -> Protocol:
         if key not in {"name", "base", *_PARSERS}:
             raise unknown_name("protocol key", str(key), ("name", "base", *_PARSERS))
     name = mapping.get("name")
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
         raise CanonbenchError("protocol: give it a name, e.g. name: my-thresholds")
     base = protocol(str(mapping.get("base", "canonbench-1")))
     overrides = {key: parse(mapping[key]) for key, parse in _PARSERS.items() if key in mapping}
@@ -80,7 +83,7 @@ def _number(what: str, value: object) -> float:
     # YAML 1.1 reads 1e-3 (no dot) as text, so text that is a number counts as one.
     try:
         number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise CanonbenchError(f"protocol: {what} must be a finite number, got {value!r}")
@@ -107,8 +110,9 @@ def _thresholds(value: object) -> dict[str, float]:
 
 def _resamples(value: object) -> int:
     number = _number("bootstrap_resamples", value)
-    if number < MIN_RESAMPLES or number != int(number):
-        raise CanonbenchError(f"protocol: bootstrap_resamples must be a whole number >= {MIN_RESAMPLES}, got {value!r}")
+    if not MIN_RESAMPLES <= number <= MAX_RESAMPLES or number != int(number):
+        bounds = f"{MIN_RESAMPLES} to {MAX_RESAMPLES}"
+        raise CanonbenchError(f"protocol: bootstrap_resamples must be a whole number from {bounds}, got {value!r}")
     return int(number)
 
 

@@ -9,8 +9,7 @@ from typing import get_args
 from canonbench.errors import CanonbenchError
 from canonbench.suite.check_text import malformed
 from canonbench.suite.findings import Finding
-from canonbench.suite.jsonl import text_of
-from canonbench.suite.rows import read_rows
+from canonbench.suite.rows import read_rows, text_of
 from canonbench.suite.spec import FileSpec
 from canonbench.suite.suite import General, GeneralPart, Suite
 

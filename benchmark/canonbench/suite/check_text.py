@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from canonbench.errors import CanonbenchError
+from canonbench.records import read_jsonl
 from canonbench.suite.example import Example
 from canonbench.suite.findings import Finding, Level
-from canonbench.suite.jsonl import read_jsonl, text_of
-from canonbench.suite.rows import canonical_subjects, example, read_rows, subject_of
+from canonbench.suite.rows import canonical_subjects, example, read_rows, subject_of, text_of
 from canonbench.suite.spec import FileSpec, SubjectSpec
 from canonbench.suite.suite import Split, SuiteTask
 
@@ -142,7 +142,11 @@ def malformed(task: str | None, split: str | None, part: str, path: Path, error:
     """A reader's complaint, its ``path:line:`` taken apart."""
     text = str(error)
     located = re.match(rf"{re.escape(str(path))}:(\d+): (.*)", text, re.DOTALL)
-    row, message = (int(located[1]) - 1, located[2]) if located else (None, text.replace(f" {path}", "", 1))
+    row, message = (
+        (int(located[1]) - 1, located[2])
+        if located
+        else (None, text.removeprefix(f"{path}: ").replace(f" {path}", "", 1))
+    )
     return Finding("error", task, split, part, row, path, message, "malformed")
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from canonbench.errors import CanonbenchError, unknown_name
+from canonbench.files import file_hash
+from canonbench.records import read_json, validated
 from canonbench.suite.fetch import published_root
-from canonbench.suite.jsonl import file_hash
 from canonbench.suite.paths import data_root
-from canonbench.suite.spec import SuiteSpec, read_spec
+from canonbench.suite.spec import FlagsFile, SuiteSpec, read_spec
 from canonbench.suite.suite import Suite, build
 
 NAMES = ("mini", "published")
@@ -51,16 +51,11 @@ def _load(spec_path: Path, root: Path) -> Suite:
 def _unclean(path: Path, spec: SuiteSpec) -> dict[str, dict[str, frozenset[int]]]:
     """Per task and file, the rows with a flag that makes a row of that task unclean (PROTOCOL section 6)."""
     assert spec.flags is not None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        unclean: dict[str, list[str]] = content["unclean"]
-        flags: dict[str, dict[str, list[int]]] = content["flags"]
-        return {
-            task: {
-                str(Path(spec.flags.root, file)): frozenset(row for flag in names for row in found.get(flag, ()))
-                for file, found in flags.items()
-            }
-            for task, names in unclean.items()
+    content = validated(FlagsFile, read_json(path), f"the row flags {path}")
+    return {
+        task: {
+            str(Path(spec.flags.root, file)): frozenset(row for flag in names for row in found.get(flag, ()))
+            for file, found in content.flags.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CanonbenchError(f"cannot read the row flags {path}: {error}") from error
+        for task, names in content.unclean.items()
+    }

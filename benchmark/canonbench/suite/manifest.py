@@ -6,9 +6,9 @@ import hashlib
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from canonbench.errors import CanonbenchError
+from canonbench.records import read_json, validated
 from canonbench.suite.paths import data_root
 
 OPTIONAL_GROUPS = frozenset({"openwebtext-500", "duplicates"})
@@ -66,14 +66,7 @@ class Manifest(BaseModel):
 def load_manifest(path: Path | None = None) -> Manifest:
     """The manifest at ``path``, by default the packaged one; CanonbenchError if it cannot be read or is not valid."""
     path = path or data_root() / "published" / "manifest.json"
-    try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise CanonbenchError(f"cannot read the manifest {path}: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise CanonbenchError(f"{path} is not a valid manifest: {where}: {first['msg']}") from error
+    return validated(Manifest, read_json(path), f"the manifest {path}")
 
 
 def git_blob_and_sha256(path: Path) -> tuple[str, str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import regex
+
 from canonbench.errors import CanonbenchError
+from canonbench.records import read_jsonl
 from canonbench.suite.example import Example
-from canonbench.suite.jsonl import read_jsonl, text_of
 from canonbench.suite.spec import FileSpec, SubjectSpec
 
 if TYPE_CHECKING:
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("prefix", "suffix_a", "suffix_b", "subject", "clean", "origin")
 """Of an example table. ``clean`` is false where the audit flagged the row; ``origin`` is ``file:line``."""
+PATTERN_SECONDS = 5.0
+"""For a suite's own regular expression, over all rows of a file; a good one takes milliseconds."""
 
 
 def read_rows(root: Path, file: FileSpec) -> list[dict[str, Any]]:
@@ -26,19 +31,49 @@ def read_rows(root: Path, file: FileSpec) -> list[dict[str, Any]]:
     return read_jsonl(root / file.path)[first:last]
 
 
+def text_of(row: dict[str, Any], key: str, path: Path, index: int) -> str:
+    """The string under ``key``; CanonbenchError naming ``file:line`` if it is missing or not a string."""
+    value = row.get(key)
+    if not isinstance(value, str):
+        problem = "is missing" if key not in row else f"must be a string, not {type(value).__name__}"
+        raise CanonbenchError(f"{path}:{index + 1}: {key!r} {problem}")
+    return value
+
+
 def example(row: dict[str, Any], path: Path, index: int) -> Example:
     """A row of the published format: ``{prefix, suffix}`` or ``{prefix, suffix1, suffix2}``."""
     prefix = text_of(row, "prefix", path, index)
+    pair = [key for key in ("suffix1", "suffix2") if key in row]
+    if "suffix" in row and pair:
+        raise CanonbenchError(
+            f"{path}:{index + 1}: has both 'suffix' and {pair[0]!r}; a row has one or two continuations"
+        )
     if "suffix" in row:
         return Example(prefix, text_of(row, "suffix", path, index))
-    if "suffix1" in row or "suffix2" in row:
+    if pair:
         return Example(prefix, text_of(row, "suffix1", path, index), text_of(row, "suffix2", path, index))
     raise CanonbenchError(f"{path}:{index + 1}: needs 'suffix', or 'suffix1' and 'suffix2'")
 
 
 def canonical_subjects(pattern: str, canonical: list[dict[str, Any]]) -> list[str]:
-    """The subjects that a pattern's group finds in canonical prefixes, longest first."""
-    found = {match.group(1) for row in canonical if (match := re.search(pattern, str(row.get("prefix", ""))))}
+    """The subjects that a pattern's group finds in canonical prefixes, longest first.
+
+    Raises:
+        CanonbenchError: it takes too long: a pattern such as (a+)+$ tries ever more ways on some texts.
+    """
+    end = time.monotonic() + PATTERN_SECONDS
+    found = set()
+    for row in canonical:
+        try:
+            left = max(end - time.monotonic(), 1e-3)  # not 0, which would not be a limit
+            match = regex.search(pattern, str(row.get("prefix", "")), timeout=left)
+        except TimeoutError as error:
+            raise CanonbenchError(
+                f"the suite's canonical_pattern {pattern!r} takes more than {PATTERN_SECONDS:g} s on the canonical "
+                "examples; write it without repetitions inside repetitions"
+            ) from error
+        if match is not None and match.group(1):
+            found.add(match.group(1))
     return sorted(found, key=lambda subject: (-len(subject), subject))
 
 

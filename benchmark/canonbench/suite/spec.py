@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import regex
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from canonbench.errors import CanonbenchError, UsageError, unknown_name
+from canonbench.errors import unknown_name
+from canonbench.records import read_yaml, validated
 from canonbench.suite.tasks import TASKS
-from canonbench.yaml_file import read_mapping
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 SplitName = Literal["val", "test"]
 LOSSES: dict[str, int] = {"nll": 1, "likelihood": 1, "balance": 2, "preference": 2}
@@ -23,8 +21,41 @@ RESERVED = frozenset({"", "all", "average", "general", "noise"})
 """Names that a row, an examples file or the command line uses for something other than a task."""
 
 
+LONGEST_NAME = 100
+"""Characters of the name of a suite, task or general text, which becomes part of the names of files."""
+LONGEST_PATTERN = 500
+
+
+def _name(name: str) -> str:
+    if len(name) > LONGEST_NAME:
+        raise ValueError(f"must have at most {LONGEST_NAME} characters, not {len(name)}")
+    if not name.isprintable() or set(name) & set("/\\,") or name.startswith("."):
+        raise ValueError(f"{name!r} must not begin with a dot or hold a slash, a comma or a control character")
+    return name
+
+
+def _pattern(pattern: str) -> str:
+    if len(pattern) > LONGEST_PATTERN:
+        raise ValueError(f"must have at most {LONGEST_PATTERN} characters, not {len(pattern)}")
+    try:
+        groups = regex.compile(pattern).groups
+    except (regex.error, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+    if not groups:
+        raise ValueError(f"{pattern!r} has no group; put what is the subject in parentheses, as in '^The (.+) said'")
+    return pattern
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""Of something that files and options are named after."""
+Pattern = Annotated[str, AfterValidator(_pattern)]
+"""A regular expression with a group."""
+RowNumber = Annotated[int, Field(strict=True, ge=0)]
+"""The number of a row, 0-based."""
+
+
 class _Spec(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -39,7 +70,7 @@ class FileSpec(_Spec):
     """A JSONL file, or some rows of it; a plain string is the whole file."""
 
     path: str
-    rows: tuple[int, int | None] = (0, None)
+    rows: tuple[RowNumber, RowNumber | None] = (0, None)
     """First row and the row after the last, 0-based."""
 
     @model_validator(mode="before")
@@ -62,7 +93,7 @@ class SubjectSpec(_Spec):
 
     columns: tuple[str, ...] = ("subject",)
     """Columns tried in order."""
-    canonical_pattern: str | None = None
+    canonical_pattern: Pattern | None = None
     """A regular expression whose group is the subject of a canonical prefix; a row belongs to the subject it names."""
     verb_forms: bool = False
     """The subject is the verb: the first words of the two continuations."""
@@ -89,7 +120,7 @@ class GeneralSpec(_Spec):
 
 
 class FlagsSpec(_Spec):
-    """Row flags of an audit: {flags: {file: {flag: [rows]}}, unclean: {task: [flags]}}."""
+    """RowNumber flags of an audit: {flags: {file: {flag: [rows]}}, unclean: {task: [flags]}}."""
 
     path: str
     """Relative to the ``suite.yaml``."""
@@ -97,16 +128,25 @@ class FlagsSpec(_Spec):
     """What the flag file's file names are relative to, itself relative to the suite's root."""
 
 
+class FlagsFile(BaseModel):
+    """A whole file of row flags; what else stands in it (where it comes from) is for people."""
+
+    flags: dict[str, dict[str, tuple[RowNumber, ...]]]
+    """By file and flag, the rows."""
+    unclean: dict[str, tuple[str, ...]]
+    """By task, the flags with which a row is left out of its clean subset."""
+
+
 class SuiteSpec(_Spec):
     """A whole ``suite.yaml``."""
 
-    name: str
+    name: Name
     version: str = "1"
     description: str = ""
     as_of: str | None = None
     """The day on which the suite's facts were true (ISO date)."""
-    tasks: dict[str, TaskSpec] = Field(min_length=1)
-    general: dict[str, GeneralSpec] = {}
+    tasks: dict[Name, TaskSpec] = Field(min_length=1)
+    general: dict[Name, GeneralSpec] = {}
     """By name; the first whose files are at hand is the default."""
     flags: FlagsSpec | None = None
 
@@ -132,23 +172,4 @@ def read_spec(path: Path) -> SuiteSpec:
         UsageError: an unknown key or loss.
         CanonbenchError: whatever else is wrong, in one line that names the file and the first problem.
     """
-    content = read_mapping(path, "name: my-suite")
-    try:
-        return SuiteSpec.model_validate(content)
-    except ValidationError as error:
-        raise _in_words(path, error.errors()[0]) from error
-
-
-def _in_words(path: Path, problem: ErrorDetails) -> CanonbenchError:
-    """Pydantic's first finding, for someone who writes a ``suite.yaml``."""
-    places = [str(part) for part in problem["loc"]]
-    kind = CanonbenchError
-    if problem["type"] == "missing":
-        message = f"{places.pop()!r} is missing"
-    elif problem["type"] == "value_error":  # raised by a validator above
-        (cause,) = problem["ctx"]["error"].args
-        kind, message = UsageError if isinstance(cause, UsageError) else CanonbenchError, str(cause)
-    else:
-        message = problem["msg"]
-    where = f"{'.'.join(places)}: " if places else ""
-    return kind(f"{path}: {where}{message}")
+    return validated(SuiteSpec, read_yaml(path, "name: my-suite"), path)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from canonbench.errors import CanonbenchError, UsageError, unknown_name
-from canonbench.suite.jsonl import file_hash
+from canonbench.files import file_hash, is_file
 from canonbench.suite.rows import canonical_subjects, example_table, read_rows, text_table
 from canonbench.suite.spec import LOSSES, FileSpec, GeneralSpec, SplitName, SplitSpec, SubjectSpec, SuiteSpec
 from canonbench.suite.tasks import TASKS, Task
@@ -117,7 +117,7 @@ class General:
     def at_hand(self) -> bool:
         """Whether every file is there (the published suite may have been fetched without the large ones)."""
         specs = (self.spec.val, self.spec.test, self.spec.regularization)
-        return all((self.root / file.path).is_file() for file in specs if file)
+        return all(is_file(self.root / file.path) for file in specs if file)
 
 
 @dataclass(frozen=True)
@@ -155,6 +155,9 @@ class Suite:
     def select(self, names: str | Iterable[str]) -> list[str]:
         """Task names from ``all``, ``a,b`` or an iterable, in the suite's order, each checked."""
         wanted = list(filter(None, map(str.strip, names.split(",")))) if isinstance(names, str) else list(names)
+        for name in wanted:
+            if wanted.count(name) > 1:
+                raise UsageError(f"task {name!r} is given twice")
         if wanted == ["all"]:
             return list(self.tasks)
         for name in wanted:

@@ -1,0 +1,133 @@
+"""Read and write whole files: a fault is one line that names the file, and a file is written whole or not at all.
+
+Refused is what is no regular file (a device or a pipe would be read for ever), is too large, or is not UTF-8.
+``canonbench.records`` reads JSON, JSONL and YAML on top of this.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from canonbench.errors import CanonbenchError
+
+LARGEST = 2**30
+"""Bytes of a file that is read whole."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+def read_bytes(path: Path, *, largest: int = LARGEST) -> bytes:
+    """The bytes of a regular file of at most ``largest`` bytes; CanonbenchError naming it otherwise."""
+    with _opened(path) as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise CanonbenchError(f"cannot read {path}: it is larger than {largest >> 20} MiB")
+    return content
+
+
+def read_text(path: Path, *, largest: int = LARGEST) -> str:
+    """The text of a UTF-8 file, line ends as they are; CanonbenchError naming the file otherwise."""
+    content = read_bytes(path, largest=largest)
+    refuse_utf16(content, path)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CanonbenchError(f"{path}: not UTF-8 text") from error
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a regular file's bytes, as hex; CanonbenchError if it cannot be read."""
+    with _opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; no error where the path is one that no file can have (too long, for one)."""
+    with suppress(OSError, ValueError):
+        return path.is_file()
+    return False
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    try:
+        mode = path.stat().st_mode  # before it is opened: opening a pipe waits for someone to write into it
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise CanonbenchError(f"cannot read {path}: it is not a regular file")
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise CanonbenchError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the path
+        raise CanonbenchError(f"cannot read {str(path)!r}: {error}") from error
+
+
+def refuse_utf16(content: bytes, path: Path) -> None:
+    """CanonbenchError if bytes begin as UTF-16 does."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise CanonbenchError(f"{path}: not UTF-8 text but UTF-16; save it as UTF-8")
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Turn a failed write inside into one line that names the path and says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def write_error(path: Path, error: OSError) -> CanonbenchError:
+    """The error of a file or folder that cannot be written."""
+    advice = ""
+    if error.errno in NO_ROOM:
+        advice = "; nothing written before is lost: make room and run the same command again"
+    elif error.errno in FORBIDDEN:
+        advice = "; choose a place that can be written"
+    return CanonbenchError(f"cannot write {path}: {error.strerror or error}{advice}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to fill; it takes the place of ``path`` (of a link: of its target) when the block ends.
+
+    A reader, a kill or a full disk never leaves half a file: what was there stays until the new file is on disk.
+
+    Raises:
+        CanonbenchError: it cannot be written, or ``path`` is there and is no regular file.
+    """
+    with written(path):
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            raise CanonbenchError(f"cannot write {path}: it is not a regular file")
+        part = target.with_name(f".{target.name[:64]}.{os.getpid()}.part")
+        try:
+            yield part
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+            part.replace(target)
+        finally:
+            with suppress(OSError):
+                part.unlink()
+
+
+def write_whole(path: Path, content: str | bytes | Callable[[Path], Any]) -> None:
+    """Write ``content`` (text as UTF-8; a function fills the file it is given) to ``path``, whole or not at all.
+
+    Raises:
+        CanonbenchError: as ``replacing``.
+    """
+    with replacing(path) as part:
+        if callable(content):
+            content(part)
+        else:
+            part.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
