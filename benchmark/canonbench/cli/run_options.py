@@ -54,7 +54,6 @@ def compute_options() -> Decorator:
             callback=token_budget,
             help="Tokens per forward pass, or auto.",
         ),
-        option("--seed", metavar="N", type=WholeNumber(min=0), default=0, help="Seed of the bootstrap."),
         option(
             "--states-budget",
             metavar="GIB",

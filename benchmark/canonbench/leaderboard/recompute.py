@@ -40,7 +40,7 @@ def recomputed(row: Row, examples: pyarrow.Table) -> dict[str, Any]:
     computed: dict[str, Any] = dict.fromkeys(MEASURED)
     if row.leagues is None:
         tasks, rules = _specs(row.tasks or {}), _protocol(row)
-        fixed = aggregate(examples, tasks=tasks, protocol=rules, general=_general(row), seed=row.seed or 0)
+        fixed = aggregate(examples, tasks=tasks, protocol=rules, general=_general(row))
         computed |= fixed._asdict()
     else:
         leagues = {label: league.tasks for label, league in row.leagues.items()}
@@ -52,7 +52,7 @@ def aggregated(row: Row, leagues: Mapping[str, Mapping[str, LeagueTask]], exampl
     """An edit run's numbers, from its examples and the candidates that its leagues took for each of their tasks.
 
     Args:
-        row: whose protocol, general text and bootstrap they are.
+        row: whose protocol and general text they are.
         leagues: by label and task; only losses, thresholds, seeds and candidates are used.
         examples: of all these tasks.
 
@@ -73,7 +73,6 @@ def aggregated(row: Row, leagues: Mapping[str, Mapping[str, LeagueTask]], exampl
         reported={
             label: {name: task.candidate or 0 for name, task in tasks.items()} for label, tasks in leagues.items()
         },
-        seed=row.seed or 0,
     )
 
 

@@ -46,7 +46,7 @@ def cost(
         UsageError, CanonbenchError: as ``evaluate``.
     """
     progress = progress or Progress()
-    asked = resolve(suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=0)
+    asked = resolve(suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit)
     announce(asked, progress.say, by_default=suite is None)
     how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
     edited, before = openers(model, base, tokenizer, how)
