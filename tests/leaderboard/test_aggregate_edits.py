@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import worked_out
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.leaderboard import EditAggregates, LeagueTask, Row, aggregate, aggregate_edits
-from canonbench.scoring import PROTOCOLS, protocol_from_mapping, ratio_interval, success_interval
+from canonbench.scoring import PROTOCOLS, protocol_from_mapping, ratio, success_change
 from canonbench.scoring.student import t_975
 from worked_out import CHOICES, REPORTED, columns, country, edit_rows, gender
 
@@ -46,8 +46,13 @@ def test_a_task_over_two_seeds_is_the_numbers_worked_out_by_hand(table: dict[str
     # At least 20 % on the capital: base 0.30 and 0.25 of four rows; seed 0 gains France's first (75 %), seed 1 loses
     # France's second and gains Peru's (50 %). Mean 62.5; standard deviation 25/√2, over √2 seeds: 12.5.
     # The interval is of the rows' changes, means over seeds.
-    rows = success_interval([0, 0, 0, 0], [50, -50, 50, 0], ["France", "France", "Peru", "Chad"])
-    assert found.success.model_dump() == {"base": 50.0, "edited": 62.5, "delta": 12.5, "ci": pytest.approx(rows)}
+    rows = success_change([0, 0, 0, 0], [50, -50, 50, 0], ["France", "France", "Peru", "Chad"])
+    assert found.success.model_dump() == {
+        "base": 50.0,
+        "edited": 62.5,
+        "delta": 12.5,
+        "ci": rows and pytest.approx(rows.interval),
+    }
     assert (found.n, found.n_subjects, found.standard_error) == (4, 3, 12.5)
     # Without Peru's row, which the audit flagged: base 2 of 3, seed 0 all 3, seed 1 Chad's alone.
     assert found.clean is not None
@@ -61,7 +66,9 @@ def test_a_task_over_two_seeds_is_the_numbers_worked_out_by_hand(table: dict[str
     assert found.hard_negatives.model_dump() == hard
     # Ratios 120.06/120 and 120.12/120; the interval is of the chunks' means over seeds.
     assert (found.ratio, found.membership, found.candidate, found.straddles) == (1.00075, "in", 3, True)
-    assert found.ratio_ci == pytest.approx(ratio_interval([30, 90], [30.045, 90.045]), abs=1e-9)
+    chunks = ratio([30, 90], [30.045, 90.045])
+    assert chunks is not None
+    assert found.ratio_ci == pytest.approx(chunks.interval, abs=1e-9)
     # The second seed's ratio lies on the line, within the noise floor of 30.00003/30 - 1 = 1e-6.
     assert [each.model_dump() for each in found.seeds or ()] == [
         {"seed": 0, "candidate": 2, "success": 75.0, "ratio": 1.0005, "membership": "in"},

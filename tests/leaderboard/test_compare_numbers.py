@@ -14,7 +14,7 @@ from canonbench.leaderboard import GeneralText, TaskSpec, aggregate
 from canonbench.leaderboard.aggregate_examples import read_blocks, read_edit_blocks, taken_blocks
 from canonbench.leaderboard.compare import Side, compare
 from canonbench.leaderboard.comparison import Comparison, Difference
-from canonbench.scoring import PROTOCOLS, Interval, ratio_interval
+from canonbench.scoring import PROTOCOLS, Interval, mean_change, ratio, success_change
 from canonbench.scoring.student import t_975
 from worked_out import Rows, columns, country, edit_rows, gender
 
@@ -64,9 +64,9 @@ def test_two_models_on_one_task_are_the_numbers_worked_out_by_hand() -> None:
     assert found.general is not None
     assert (found.general.first, found.general.second) == (pytest.approx(1.0005), pytest.approx(1.001))
     assert found.general.delta == pytest.approx(0.0005)
-    rise = ratio_interval([30, 90], [30.03, 90.03])
+    rise = ratio([30, 90], [30.03, 90.03])
     assert rise is not None
-    assert found.general.ci == pytest.approx((rise.low - 1, rise.high - 1))
+    assert found.general.ci == pytest.approx((rise.interval.low - 1, rise.interval.high - 1))
     # Three rows changed sides, two of them for the worse: p = 2 (1 + 3)/8.
     assert (found.only("first"), found.only("second"), found.mcnemar_p) == (2, 1, 1.0)
 
@@ -94,8 +94,10 @@ def test_a_pair_loss_shows_both_probabilities() -> None:
 def test_seeds_enter_with_their_mean_and_mcnemar_with_the_first() -> None:
     found = compared({0: 0, 1: 0}, {0: 2, 1: 1}).tasks["country"]
     # As in an edit run's row: 75 % and 50 % are 62.5 % on average; hard negatives 3 and 3; ratios 1.0005 and 1.001.
-    assert found.success == Difference(50.0, 62.5, 12.5, Interval(0.0, 50.0))
-    assert found.hard_negatives == Difference(2.5, 3.0, 0.5, Interval(0.25, 0.75))
+    hard = mean_change([0, 0], [0.25, 0.75], ["France", "Peru"])
+    rows = success_change([0, 0, 0, 0], [50, -50, 50, 0], ["France", "France", "Peru", "Chad"])
+    assert found.success == Difference(50.0, 62.5, 12.5, rows and rows.interval)
+    assert found.hard_negatives == Difference(2.5, 3.0, 0.5, hard and hard.interval)
     assert found.general is not None
     assert (found.general.first, found.general.second) == (1.0, pytest.approx(1.00075))
     # Seed 0 gained France's first row. (Seed 1 lost France's second and gained Peru's.)

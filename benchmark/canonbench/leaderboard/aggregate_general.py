@@ -10,7 +10,7 @@ import numpy as np
 
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.aggregate_examples import Block, is_base
-from canonbench.scoring import Interval, general_loss, loss_ratio, noise_floor, ratio_interval, straddles
+from canonbench.scoring import Interval, general_loss, loss_ratio, noise_floor, ratio, straddles
 
 
 class GeneralText(NamedTuple):
@@ -66,4 +66,5 @@ def loss_ratios(blocks: Sequence[Block], base: float) -> Ratios:
     assert blocks[0].base is not None
     each = tuple(loss_ratio(base, general_loss(block.edited, block.n_tokens)) for block in blocks)
     means = np.mean([block.edited for block in blocks], axis=0)
-    return Ratios(each, fmean(each), None if is_base(blocks) else ratio_interval(blocks[0].base, means))
+    estimate = None if is_base(blocks) else ratio(blocks[0].base, means)
+    return Ratios(each, fmean(each), None if estimate is None else estimate.interval)

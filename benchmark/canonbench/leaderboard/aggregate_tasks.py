@@ -23,12 +23,13 @@ from canonbench.leaderboard.row_results import (
 )
 from canonbench.scoring import (
     NOTHING_CHANGED,
+    Estimate,
     Interval,
     Protocol,
-    mean_interval,
+    mean_change,
     mean_loss,
-    mean_of_intervals,
-    success_interval,
+    mean_of_estimates,
+    success_change,
     success_rate,
     successes,
 )
@@ -42,12 +43,12 @@ class TaskSpec(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A number before and after the edit, not yet rounded, and the interval of the difference."""
+    """A number before and after the edit, not yet rounded, and the difference as an estimate."""
 
     base: float | None
     edited: float
-    interval: Interval | None = None
-    """None if unknown; ``NOTHING_CHANGED`` where it is known to be none."""
+    estimate: Estimate | None = None
+    """None if its uncertainty is unknown; ``NOTHING_CHANGED`` where it is known to be none."""
 
     def change(self) -> dict[str, Any]:
         """The fields of a ``Change``."""
@@ -56,11 +57,12 @@ class Pair(NamedTuple):
 
     def change_with_interval(self) -> dict[str, Any]:
         """The fields of a ``ChangeWithInterval``."""
-        return {**self.change(), "ci": self.shown_interval()}
+        return {**self.change(), "ci": self.interval}
 
-    def shown_interval(self) -> Interval | None:
-        """The interval, or None also where nothing was changed: a zero by definition is no estimate."""
-        return None if self.interval == NOTHING_CHANGED else self.interval
+    @property
+    def interval(self) -> Interval | None:
+        """Of the difference; None if unknown, and where nothing was changed: a zero by definition is no estimate."""
+        return None if self.estimate is None or self.estimate == NOTHING_CHANGED else self.estimate.interval
 
 
 class Scored(NamedTuple):
@@ -128,10 +130,8 @@ def mean_of(pairs: Sequence[Pair | None]) -> Pair | None:
         return None
     bases = [pair.base for pair in known if pair.base is not None]
     edited = fmean(pair.edited for pair in known)
-    if len(bases) < len(known):
-        return Pair(None, edited)
-    deltas = [pair.edited - base for pair, base in zip(known, bases, strict=True)]
-    return Pair(fmean(bases), edited, mean_of_intervals(deltas, [pair.interval for pair in known]))
+    estimate = mean_of_estimates([pair.estimate for pair in known])
+    return Pair(fmean(bases) if bases else None, edited, estimate)
 
 
 def _success(blocks: Sequence[Block], threshold: float) -> Pair:
@@ -143,7 +143,7 @@ def _success(blocks: Sequence[Block], threshold: float) -> Pair:
         return Pair(base, edited, NOTHING_CHANGED)
     before = 100.0 * successes(first.base, threshold)
     after = np.mean([100.0 * successes(block.edited, threshold) for block in blocks], axis=0)
-    return Pair(base, edited, success_interval(before, after, first.clusters))
+    return Pair(base, edited, success_change(before, after, first.clusters))
 
 
 def _clean(blocks: Sequence[Block], threshold: float) -> Pair | None:
@@ -161,4 +161,4 @@ def _hard_negatives(blocks: Sequence[Block]) -> Pair:
     if is_base(blocks):
         return Pair(mean_loss(first.base), edited, NOTHING_CHANGED)
     after = np.mean([block.edited for block in blocks], axis=0)
-    return Pair(mean_loss(first.base), edited, mean_interval(first.base, after, first.clusters))
+    return Pair(mean_loss(first.base), edited, mean_change(first.base, after, first.clusters))

@@ -31,10 +31,10 @@ from canonbench.scoring import (
     general_loss,
     loss_ratio,
     mcnemar,
-    mean_interval,
+    mean_change,
     mean_loss,
-    quotient_difference_interval,
-    success_interval,
+    ratio_change,
+    success_change,
     success_rate,
     successes,
 )
@@ -111,7 +111,7 @@ def _success(one: Side, two: Side, threshold: float) -> Pair:
     (before, rows_before), (after, rows_after) = of(one.evaluation), of(two.evaluation)
     if unchanged(one.evaluation, two.evaluation):
         return Pair(before, after, NOTHING_CHANGED)
-    return Pair(before, after, success_interval(rows_before, rows_after, one.evaluation[0].clusters))
+    return Pair(before, after, success_change(rows_before, rows_after, one.evaluation[0].clusters))
 
 
 def _hard_negatives(one: Side, two: Side) -> Pair | None:
@@ -123,7 +123,7 @@ def _hard_negatives(one: Side, two: Side) -> Pair | None:
     (before, rows_before), (after, rows_after) = of(one.hard_negatives), of(two.hard_negatives)
     if unchanged(one.hard_negatives, two.hard_negatives):
         return Pair(before, after, NOTHING_CHANGED)
-    return Pair(before, after, mean_interval(rows_before, rows_after, one.hard_negatives[0].clusters))
+    return Pair(before, after, mean_change(rows_before, rows_after, one.hard_negatives[0].clusters))
 
 
 def _general(one: Side, two: Side, measure: GeneralMeasure) -> Pair:
@@ -139,7 +139,7 @@ def _general(one: Side, two: Side, measure: GeneralMeasure) -> Pair:
     (before, quotient_before), (after, quotient_after) = of(one.general), of(two.general)
     if unchanged(one.general, two.general) and np.array_equal(quotient_before[0], quotient_after[0]):
         return Pair(before, after, NOTHING_CHANGED)
-    return Pair(before, after, quotient_difference_interval(quotient_before, quotient_after))
+    return Pair(before, after, ratio_change(quotient_before, quotient_after))
 
 
 def _flips(one: Block, two: Block, threshold: float) -> tuple[Flip, ...]:
@@ -169,7 +169,7 @@ def _row_means(repetitions: Sequence[NDArray[np.floating[Any]]]) -> Values:
 def _difference(pair: Pair | None) -> Difference | None:
     if pair is None or pair.base is None:
         return None
-    return Difference(pair.base, pair.edited, pair.edited - pair.base, pair.shown_interval())
+    return Difference(pair.base, pair.edited, pair.edited - pair.base, pair.interval)
 
 
 def _require(difference: Difference | None) -> Difference:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from canonbench.leaderboard.aggregate_examples import Block
 from canonbench.leaderboard.compare import Side
-from canonbench.scoring import Interval, mean_of_intervals, success_interval, successes
+from canonbench.scoring import Interval, mean_of_estimates, success_change, successes
 
 Way = Literal["paired", "intervals"]
 
@@ -115,6 +115,6 @@ def _separated(better: Contender, other: Contender, way: Way) -> bool:
 
 def _lead(better: Gains, other: Gains) -> Interval | None:
     """95 % of the difference of the average gains, paired row by row."""
-    pairs = list(zip(better.tasks, other.tasks, strict=True))
-    means = [float(np.mean(one.points - two.points)) for one, two in pairs]
-    return mean_of_intervals(means, [success_interval(two.points, one.points, one.clusters) for one, two in pairs])
+    pairs = zip(better.tasks, other.tasks, strict=True)
+    lead = mean_of_estimates([success_change(two.points, one.points, one.clusters) for one, two in pairs])
+    return None if lead is None else lead.interval

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MEASURED = ("general", "tasks", "average", "leagues")
 """The parts of a row that follow from its examples."""
+INTERVALS = ("ci", "ratio_ci", "straddles")
+"""The keys in them that an earlier version computed in another way."""
 
 
 def differences(row: Row, examples: pyarrow.Table) -> list[str]:
@@ -46,6 +48,16 @@ def recomputed(row: Row, examples: pyarrow.Table) -> dict[str, Any]:
         leagues = {label: league.tasks for label, league in row.leagues.items()}
         computed |= aggregated(row, leagues, examples)._asdict()
     return {name: _plain(part) for name, part in computed.items()}
+
+
+def with_present_intervals(row: Row, examples: pyarrow.Table) -> Row:
+    """The row with the intervals that this version gives its examples; every other number stays as the row has it.
+
+    CanonbenchError as in ``differences``.
+    """
+    computed = recomputed(row, examples)
+    content = row.model_dump(mode="json", by_alias=True)
+    return Row.model_validate(content | {name: _with_intervals(content[name], computed[name]) for name in MEASURED})
 
 
 def aggregated(row: Row, leagues: Mapping[str, Mapping[str, LeagueTask]], examples: pyarrow.Table) -> EditAggregates:
@@ -97,6 +109,12 @@ def _plain(part: Any) -> Any:
     if isinstance(part, Mapping):
         return {name: _plain(each) for name, each in part.items()}
     return part.model_dump(mode="json") if part is not None else None
+
+
+def _with_intervals(said: Any, found: Any) -> Any:
+    if not isinstance(said, dict) or not isinstance(found, dict):
+        return said
+    return {key: found.get(key) if key in INTERVALS else _with_intervals(said[key], found.get(key)) for key in said}
 
 
 def _unlike(said: Any, found: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:

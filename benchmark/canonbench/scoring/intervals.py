@@ -1,4 +1,4 @@
-"""95 % intervals (PROTOCOL sections 4 and 6), one function per kind of number. Nothing is drawn: same input, same ends.
+"""Numbers with 95 % intervals (PROTOCOL sections 4, 6), one function per kind. Nothing is drawn: same input, same ends.
 
 What varies independently is a *unit*: a subject with all its rows, or a chunk of general text. Each number is a ratio
 of sums over units, and a unit's *pull*, (n_units,) that sum to zero, is by how much it moves that number. The sum of
@@ -35,16 +35,36 @@ class Interval(NamedTuple):
     high: float
 
 
-NOTHING_CHANGED = Interval(0.0, 0.0)
-"""Of the difference of a model and itself, which is zero by definition and no estimate: rows and reports show none."""
+class Estimate(NamedTuple):
+    """A number and how uncertain it is, all in its unit."""
+
+    value: float
+    error: float
+    """Half the width of the interval that the spread of the units gives: t·SE."""
+    below: float
+    """What a change that could have been seen and was not would take off."""
+    above: float
+    """What it would add."""
+    bound: float = math.inf
+    """The number lies between −bound and bound."""
+
+    @property
+    def interval(self) -> Interval:
+        """Each end is √(error² + unseen²) away, or at the bound."""
+        low, high = self.value - math.hypot(self.error, self.below), self.value + math.hypot(self.error, self.above)
+        return Interval(max(-self.bound, low), min(self.bound, high))
 
 
-def success_interval(before: ArrayLike, after: ArrayLike, clusters: Sequence[str]) -> Interval | None:
-    """Of the mean of after − before, percentage points, clustered by subject; None with one subject only.
+NOTHING_CHANGED = Estimate(0.0, 0.0, 0.0, 0.0)
+"""The difference of a model and itself: zero by definition, so that rows and reports show no interval."""
 
-    value ± √((t·SE)² + 2·(1.96·e)²). The degrees of freedom of t are those of the effective number of subjects,
-    (Σn)² / Σn² with n rows each, minus one. e is by how much one effective row moves the value if it changes sides: as
-    many rows as change together. So an interval has a width that its data support even if few rows changed, or none.
+
+def success_change(before: ArrayLike, after: ArrayLike, clusters: Sequence[str]) -> Estimate | None:
+    """The mean of after − before, percentage points, clustered by subject; None with one subject only.
+
+    The degrees of freedom of t are those of the effective number of subjects, (Σn)² / Σn² with n rows each, minus one.
+    Unseen is √2·1.96 times by what one effective row moves the mean if it changes sides: as many rows as change
+    together. So an interval has a width that its data support even if few rows changed, or none.
 
     Args:
         before: success in percent, (n_rows,): 0 or 100, or a mean over repetitions.
@@ -57,33 +77,30 @@ def success_interval(before: ArrayLike, after: ArrayLike, clusters: Sequence[str
         return None
     value, pulls = _quotient(sums, sizes)
     n_rows, n_effective = sizes.sum(), sizes.sum() ** 2 / (sizes @ sizes)
-    spread = float(np.sum((differences - value) ** 2)) / 100**2
-    together = _change_together((pulls @ pulls) * (n_rows / 100) ** 2, spread, n_rows / n_effective)
-    unseen = Z_975 * 100 * together / n_rows
-    margin = math.hypot(t_975(max(1.0, n_effective - 1)) * _error(pulls), math.sqrt(UNSEEN) * unseen)
-    return Interval(max(-100.0, value - margin), min(100.0, value + margin))
+    alone = float(np.sum((differences - value) ** 2)) / 100**2
+    together = _change_together(float(pulls @ pulls) * (n_rows / 100) ** 2, alone, n_rows / n_effective)
+    unseen = math.sqrt(UNSEEN) * Z_975 * 100 * together / n_rows
+    return Estimate(value, t_975(max(1.0, n_effective - 1)) * _error(pulls), unseen, unseen, bound=100.0)
 
 
-def mean_interval(before: ArrayLike, after: ArrayLike, clusters: Sequence[str]) -> Interval | None:
-    """Of the mean of after − before, nats, clustered by subject; None with one subject only. All are (n_rows,)."""
+def mean_change(before: ArrayLike, after: ArrayLike, clusters: Sequence[str]) -> Estimate | None:
+    """The mean of after − before, nats, clustered by subject; None with one subject only. All are (n_rows,)."""
     differences = _paired_difference(require_finite(before, "base"), require_finite(after, "edited"))
     sums, sizes = _by_cluster(differences, clusters)
-    return None if sizes.size < 2 else _around(*_quotient(sums, sizes), NATS)
+    return None if sizes.size < 2 else _unbounded(*_quotient(sums, sizes), NATS)
 
 
-def ratio_interval(base_nll: ArrayLike, edited_nll: ArrayLike) -> Interval | None:
-    """Of Σ edited / Σ base over chunks of general text, (n_chunks,) nats each; None with one chunk only.
+def ratio(base_nll: ArrayLike, edited_nll: ArrayLike) -> Estimate | None:
+    """Σ edited / Σ base over chunks of general text, (n_chunks,) nats each; None with one chunk only.
 
     CanonbenchError unless every base NLL is positive.
     """
     base, edited = _checked_ratio(base_nll, edited_nll)
-    return None if base.size < 2 else _around(*_quotient(edited, base), RATIO)
+    return None if base.size < 2 else _unbounded(*_quotient(edited, base), RATIO)
 
 
-def quotient_difference_interval(
-    first: tuple[ArrayLike, ArrayLike], second: tuple[ArrayLike, ArrayLike]
-) -> Interval | None:
-    """Of the second Σ numerators / Σ denominators minus the first, over the same chunks; None with one chunk only.
+def ratio_change(first: tuple[ArrayLike, ArrayLike], second: tuple[ArrayLike, ArrayLike]) -> Estimate | None:
+    """The second Σ numerators / Σ denominators minus the first, over the same chunks; None with one chunk only.
 
     Args:
         first: positive denominators and numerators, (n_chunks,) each: base and edited NLL, or tokens and NLL.
@@ -94,37 +111,37 @@ def quotient_difference_interval(
     if base.size < 2:
         return None
     (value, pulls), (value2, pulls2) = _quotient(edited, base), _quotient(edited2, base2)
-    return _around(value2 - value, pulls2 - pulls, RATIO)
+    return _unbounded(value2 - value, pulls2 - pulls, RATIO)
 
 
-def mean_of_intervals(values: Sequence[float], intervals: Sequence[Interval | None]) -> Interval | None:
-    """Of the unweighted mean of independent numbers, such as tasks: distances to the ends add in squares (MOVER).
+def mean_of_estimates(estimates: Sequence[Estimate | None]) -> Estimate | None:
+    """The unweighted mean of independent numbers, such as tasks: errors add in squares; one of them had the unseen.
 
     None if any is None: that share of the uncertainty is unknown.
     """
-    known = [each for each in intervals if each is not None]
-    if len(known) < len(intervals):
+    known = [each for each in estimates if each is not None]
+    if len(known) < len(estimates):
         return None
-    mean, n = math.fsum(values) / len(values), len(values)
-    below = math.hypot(*(value - each.low for value, each in zip(values, known, strict=True))) / n
-    above = math.hypot(*(each.high - value for value, each in zip(values, known, strict=True))) / n
-    return Interval(mean - below, mean + above)
+    value, n = math.fsum(each.value for each in known) / len(known), len(known)
+    error = math.hypot(*(each.error for each in known)) / n
+    below, above = max(each.below for each in known) / n, max(each.above for each in known) / n
+    return Estimate(value, error, below, above, min(each.bound for each in known))
 
 
-def _around(value: float, pulls: Values, resolution: float) -> Interval:
-    """The interval of a number that has no bounds: each end is √((t·SE)² + (t·u)²) away, at least ``resolution``.
+def _unbounded(value: float, pulls: Values, resolution: float) -> Estimate:
+    """A number that has no bounds. Unseen is t times the strongest pull each way, at least ``resolution``.
 
-    u is the strongest pull towards that end: one more such unit might have been among them. The degrees of freedom of t
-    are those of the effective number of units, (Σ pull²)² / Σ pull⁴: where a few carry the spread, it is known from
-    as few. All n in the same degree would give 1/n, which is taken off, so that even spreads come to n − 1.
+    One more unit like that might have been among them. The degrees of freedom of t are those of the effective number of
+    units, (Σ pull²)² / Σ pull⁴: where a few carry the spread, it is known from as few. Were all pulls alike, that would
+    be n; so 1/n is taken off its inverse, and even spreads come to n − 1.
     """
     squares = pulls**2
-    carried = float(squares @ squares) / float(squares.sum()) ** 2 if squares.any() else 0.0
-    excess = carried - 1 / pulls.size
+    total = float(squares.sum())
+    excess = float(squares @ squares) / total**2 - 1 / pulls.size if total > 0 else 0.0
     degrees = min(pulls.size - 1.0, 1 / excess) if excess > 0 else pulls.size - 1.0
-    t, error = t_975(max(1.0, degrees)), _error(pulls)
-    low = value - max(resolution, t * math.hypot(error, pulls.min()))
-    return Interval(low, value + max(resolution, t * math.hypot(error, pulls.max())))
+    t = t_975(max(1.0, degrees))
+    below, above = (max(resolution, t * float(strongest)) for strongest in (-pulls.min(), pulls.max()))
+    return Estimate(value, t * _error(pulls), below, above)
 
 
 def _change_together(clustered: float, alone: float, most: float) -> float:
