@@ -33,7 +33,7 @@ def test_every_kind_of_row_satisfies_the_schema_as_written(kind: str, request: p
 
 @pytest.mark.parametrize(
     ("place", "value"),
-    [(["schema"], 3), (["misspelt"], 1), (["tasks", "country", "success", "ci"], [1.0]), (["split"], "train"),
+    [(["schema"], 4), (["misspelt"], 1), (["tasks", "country", "success", "ci"], [1.0]), (["split"], "train"),
      (["tasks", "country", "n"], 0), (["general", "leagues", "1e-3"], "maybe"), (["model", "source"], "ftp")],
 )  # fmt: skip
 def test_the_schema_refuses_what_the_row_refuses(fixed: dict[str, Any], place: list[str], value: Any) -> None:

@@ -86,7 +86,7 @@ ROW_DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda row: row["leagues"]["1e-4"]["tasks"]["verb"]["hard_negatives"].update(n=4),
         f"{ROWS}:1: leagues.1e-4.tasks.verb.hard_negatives.n: 4 in the row, 3 from its examples",
     ),
-    "schema": (lambda row: row.update(schema=3), f"{ROWS}:1: schema: Input should be 2"),
+    "schema": (lambda row: row.update(schema=4), f"{ROWS}:1: schema: Input should be 3"),
     "state": (
         lambda row: row.update(state="measured", examples=None),
         f"{ROWS}:1: a measured row has no examples here",

@@ -182,7 +182,7 @@ def _room(model: Any, limit: int) -> int:
 def _probes(model: Any, length: int) -> list[Request]:
     """Random sequences of fewer than ``length`` tokens; all their tokens are asked.
 
-    Two branch near their ends and have a prefix among the others; two branch early, and a fifth fills the row that they
+    Two branch near their ends and have a prefix among the others; two branch early, a fifth fills the row that they
     leave. So every size up to ``length`` is crossed below a branch, and rows are ``length`` nodes long. Most lengths are
     odd: branches, ends and neighbours fall within the blocks of a model that computes in blocks.
     """

@@ -48,7 +48,6 @@ def evaluate(
     device: str = "auto",
     dtype: str = "auto",
     batch_tokens: int | None = None,
-    seed: int = 0,
     states_budget: float = STATES_BUDGET,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
@@ -74,7 +73,6 @@ def evaluate(
         device: torch device, or ``auto``. Models in memory stay where they are.
         dtype: torch dtype, or ``auto`` (PROTOCOL section 1).
         batch_tokens: tokens that go through the model at once; None chooses by device.
-        seed: of the bootstrap.
         states_budget: GiB of the cache for hidden states of base models, from which edited ones resume; 0 for none.
         allow_pickle: read pickle checkpoints too, with ``weights_only=True``.
         trust_remote_code: run Python code that comes with the checkpoint.
@@ -89,9 +87,7 @@ def evaluate(
     states = StateCache(budget_bytes(states_budget), progress.say)
     require_batch_tokens(batch_tokens)
     require_places(run, output)
-    asked = resolve(
-        suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=seed
-    )
+    asked = resolve(suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit)
     announce(asked, progress.say, by_default=suite is None)
     how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
     model, weights = with_beta(model, base, asked, how, progress, batch_tokens=batch_tokens)

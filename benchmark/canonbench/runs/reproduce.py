@@ -194,7 +194,6 @@ def _as_before(row: Row, part: _Part) -> dict[str, Any]:
         "settings": None if followed is not None else part.hyperparameters,
         "chosen": followed,
         "dtype": row.dtype,
-        "seed": row.seed or 0,
         "keep": "none",
     }
 

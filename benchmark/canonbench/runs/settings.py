@@ -27,7 +27,6 @@ class Asked:
     general: General | None
     protocol: Protocol
     limit: int | None
-    seed: int
 
     @property
     def general_part(self) -> GeneralPart:
@@ -43,7 +42,6 @@ def resolve(
     general: str | None,
     protocol_name: str,
     limit: int | None,
-    seed: int,
 ) -> Asked:
     """Look every name up, before anything expensive happens.
 
@@ -65,7 +63,7 @@ def resolve(
     for name in rules.thresholds:
         if name not in loaded.tasks:  # a threshold for it would silently do nothing
             raise unknown_name("task", name, loaded.tasks, where=f"in the thresholds of {protocol_name}")
-    return Asked(loaded, names, split, chosen, rules, limit, seed)  # type: ignore[arg-type]
+    return Asked(loaded, names, split, chosen, rules, limit)  # type: ignore[arg-type]
 
 
 def require_batch_tokens(batch_tokens: int | None) -> None:
