@@ -183,8 +183,8 @@ def _probes(model: Any, length: int) -> list[Request]:
     """Random sequences of fewer than ``length`` tokens; all their tokens are asked.
 
     Two branch near their ends and have a prefix among the others; two branch early, a fifth fills the row that they
-    leave. So every size up to ``length`` is crossed below a branch, and rows are ``length`` nodes long. Most lengths are
-    odd: branches, ends and neighbours fall within the blocks of a model that computes in blocks.
+    leave. So every size up to ``length`` is crossed below a branch, and rows are ``length`` nodes long. Most lengths
+    are odd: branches, ends and neighbours fall within the blocks of a model that computes in blocks.
     """
     draw = np.random.default_rng(0)
 

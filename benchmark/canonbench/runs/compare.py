@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from canonbench.errors import LARGEST_SEED, CanonbenchError, UsageError, require_whole, unknown_name
+from canonbench.errors import CanonbenchError, UsageError, unknown_name
 from canonbench.leaderboard.compare import compare as compare_sides
 from canonbench.leaderboard.row import Row
 from canonbench.runs.compared import Compared
@@ -40,7 +40,6 @@ def compare(
         UsageError: an unknown task, league or suite, or a league where neither run has any.
         CanonbenchError: the runs cannot be compared, or one of them is damaged.
     """
-    require_whole("seed", seed, 0, LARGEST_SEED)
     one, two = read_finished(first), read_finished(second)
     _require_comparable(one, two)
     leagues = _shared_leagues(one, two)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from canonbench.errors import LARGEST_COUNT, LARGEST_SEED, CanonbenchError, require_whole, unknown_name
+from canonbench.errors import LARGEST_COUNT, CanonbenchError, require_whole, unknown_name
 from canonbench.records import read_yaml
 from canonbench.scoring.protocol import PROTOCOLS, Protocol, protocol, protocol_from_mapping, read_leagues
 from canonbench.suite import General, Suite
@@ -51,7 +51,6 @@ def resolve(
     """
     if limit is not None:
         require_whole("limit", limit, 1, LARGEST_COUNT)
-    require_whole("seed", seed, 0, LARGEST_SEED)
     loaded = suite if isinstance(suite, Suite) else Suite.load(suite or default_name())
     if split not in ("val", "test"):
         raise unknown_name("split", split, ("val", "test"))
