@@ -10,7 +10,7 @@ from typing import Any
 
 from canonbench.errors import CanonbenchError
 from canonbench.models import files
-from canonbench.models.gguf_file import forget_gguf, unpacking
+from canonbench.models.gguf_file import forget_gguf, gguf_tokenizer, unpacking
 from canonbench.models.trouble import one_line
 
 OLD_BUFFERS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq")
@@ -72,9 +72,10 @@ def load_tokenizer(path: Path, *, trust: Trust) -> Any:
         for name in ("tokenizer_config.json", "tokenizer.json"):
             if (path / name).is_file():
                 files.read_json(path / name)
-    with one_line(f"the tokenizer of {path}", hint=_hint(path)), _where(path, trust) as (folder, options):
-        options.pop("quantization_config", None)
-        return AutoTokenizer.from_pretrained(folder, **options)
+    with one_line(f"the tokenizer of {path}", hint=_hint(path)):
+        if path.is_file():
+            return gguf_tokenizer(path)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust.remote_code, local_files_only=True)
 
 
 @contextmanager
