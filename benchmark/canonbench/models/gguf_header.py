@@ -1,4 +1,4 @@
-"""What a GGUF header says about the computation: every key is carried into the configuration, or the file is refused."""
+"""What a GGUF header says about the computation: each key is carried into the configuration, or the file is refused."""
 
 from __future__ import annotations
 
@@ -299,20 +299,22 @@ def _rope(header: Header, known: Architecture, head: int) -> dict[str, Any]:
 
 
 def _gemma_scale(header: Header, head: int) -> int:
-    """The number whose root divides attention scores; only the largest of each generation departs from a head's size."""
+    """The number whose root divides attention scores: a head's size but in the largest model of each generation."""
     largest = {"gemma2": 46, "gemma3": 62}[header.architecture]
     return _even_share(header) if header.get("block_count") == largest else head
 
 
 def _vocabulary(header: Header) -> dict[str, Any]:
-    entries = {
+    """The configuration's entries about tokens; ids that the file does not name are none, whatever the default."""
+    names = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}
+    ids = {f"{name}_token_id": header.fields.get(f"tokenizer.ggml.{key}_token_id") for name, key in names.items()}
+    said = {"unk_token_id": ids.pop("unk_token_id"), "_model_name_or_path": header.fields.get("general.name")}
+    return {
         "vocab_size": header.tensors["token_embd.weight"][0],
         "tie_word_embeddings": "output.weight" not in header.tensors,
-        "_model_name_or_path": header.fields.get("general.name"),
+        **ids,
+        **{name: value for name, value in said.items() if value is not None},
     }
-    names = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
-    ids = {f"{name}_token_id": header.fields.get(f"tokenizer.ggml.{key}_token_id") for name, key in names.items()}
-    return {name: value for name, value in (entries | ids).items() if value is not None}
 
 
 def _short(value: Any) -> str:

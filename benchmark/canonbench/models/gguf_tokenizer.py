@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +61,7 @@ def check_tokenizer(header: Header) -> None:
         CanonbenchError: it names another kind of tokenizer, or none, or a step that transformers would leave out.
     """
     kind, pre = (header.fields.get(f"tokenizer.ggml.{key}") for key in ("model", "pre"))
-    if kind is None:
+    if kind is None or not header.fields.get("tokenizer.ggml.tokens"):
         raise header.refuse("its header describes no tokenizer")
     if kind == "llama":
         if pre not in (None, "default"):
@@ -82,10 +83,16 @@ def check_tokenizer(header: Header) -> None:
 
 
 def mend_tokenizer(tokenizer: Any, header: Header) -> Any:
-    """Give the tokenizer that transformers builds what it left out: splitting, composing, spaces and BOS."""
-    from tokenizers import Regex, normalizers, pre_tokenizers  # noqa: PLC0415  (slow to import)
+    """Give the tokenizer that transformers builds what it left out: splitting, composing, spaces and BOS.
 
-    backend = tokenizer.backend_tokenizer
+    What it adds to the vocabulary of its own accord (``<|endoftext|>``, if need be) goes: the model has no such token.
+    """
+    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers  # noqa: PLC0415  (slow to import)
+
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    size = header.fields["tokenizer.ggml.tokens"]
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["id"] < size]
+    backend = tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
     if header.fields["tokenizer.ggml.model"] == "llama":
         if header.fields.get("tokenizer.ggml.add_space_prefix") is False and _is_metaspace(backend.pre_tokenizer):
             backend.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="never", split=False)
