@@ -11,7 +11,7 @@ from typing import Any
 
 from canonbench.errors import CanonbenchError
 from canonbench.models import files
-from canonbench.models.gguf_file import forget_gguf, unpacking
+from canonbench.models.gguf_file import forget_gguf, gguf_tokenizer, unpacking
 from canonbench.models.shards import read_weights, weight_places
 from canonbench.models.trouble import one_line
 from canonbench.models.wrapped import explained, require_one_name, unwrapped
@@ -76,9 +76,10 @@ def load_tokenizer(path: Path, *, trust: Trust) -> Any:
         for name in files.TOKENIZER_TEXTS:
             if (path / name).is_file():
                 (files.read_json if name.startswith("tokenizer") else files.require_utf8)(path / name)
-    with one_line(f"the tokenizer of {path}", hint=_hint(path)), _where(path, trust) as (folder, options):
-        options.pop("quantization_config", None)
-        return AutoTokenizer.from_pretrained(folder, **options)
+    with one_line(f"the tokenizer of {path}", hint=_hint(path)):
+        if path.is_file():
+            return gguf_tokenizer(path)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust.remote_code, local_files_only=True)
 
 
 @contextmanager
