@@ -38,6 +38,7 @@ from canonbench.runs.trajectory import Candidate
 from canonbench.scoring import general_loss, loss_ratio
 from canonbench.scoring.selection import in_league
 
+
 @dataclass(frozen=True)
 class Scored:
     """A candidate that was measured, with all of its log-likelihoods."""
