@@ -38,9 +38,6 @@ from canonbench.runs.trajectory import Candidate
 from canonbench.scoring import general_loss, loss_ratio
 from canonbench.scoring.selection import in_league
 
-FIRST = {True: 1, False: 2}
-"""Requests that an artefact is tried on: of general text, whose chunks are long, and of every task."""
-
 
 @dataclass(frozen=True)
 class Scored:
@@ -113,9 +110,8 @@ class EditRun:
         return loaded
 
     def first_sequences(self) -> list[tuple[int, ...]]:
-        """A few of what is asked of every model: by them an artefact is told from another model."""
-        found = [unit.requests[: FIRST[unit.name == "general"]] for unit in self.base.units]
-        return [request.ids for requests in found for request in requests if len(request.ids) > 1]
+        """The first request of every task and of general text: by them an artefact is told from another model."""
+        return [unit.requests[0].ids for unit in self.base.units]
 
     def request(self, task: str, seed: int) -> EditRequest[Any]:
         """What the method is asked."""
