@@ -120,7 +120,7 @@ def worlds() -> Iterator[World]:
     for chunks in (144, 500, 2000):
         yield loss_ratio(f"loss ratio, {chunks} chunks", chunks, 0.0, 0.0, 0.01)
         yield loss_ratio(f"loss ratio, {chunks} chunks, 2 % hit hard", chunks, 0.02, 1.0, 0.001)
-    yield loss_ratio("loss ratio, 144 chunks, 2 % hit near the noise of others", 144, 0.02, 0.2, 0.01)
+    yield loss_ratio("loss ratio, 144 chunks, 2 % hit, amid noise", 144, 0.02, 0.2, 0.01)
 
 
 def success(name: str, sizes: tuple[int, ...], *, alike: float = 0.5, seeds: int = 1) -> World:

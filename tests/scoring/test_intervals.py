@@ -139,6 +139,8 @@ def test_errors_of_an_average_add_in_squares_and_one_task_had_the_unseen() -> No
     # (√(3² + 4²) = 5, 2 below and 8 above) / 2.
     found = mean_of_estimates([Estimate(2, 3, 2, 1), Estimate(6, 4, 1, 8, bound=100)])
     assert found == Estimate(4, 2.5, 1, 4, 100)
+    fine = mean_of_estimates([Estimate(2, 0, 0, 0, resolution=1e-6), Estimate(6, 0, 0, 0, resolution=1e-6)])
+    assert ends(fine) == (4 - 1e-6, 4 + 1e-6)
     assert found.interval == (4 - math.hypot(2.5, 1), 4 + math.hypot(2.5, 4))
 
 

@@ -47,12 +47,14 @@ class Estimate(NamedTuple):
     """What it would add."""
     bound: float = math.inf
     """The number lies between −bound and bound."""
+    resolution: float = 0.0
+    """No end is nearer than this, if there is an interval at all."""
 
     @property
     def interval(self) -> Interval:
-        """Each end is √(error² + unseen²) away, or at the bound."""
-        low, high = self.value - math.hypot(self.error, self.below), self.value + math.hypot(self.error, self.above)
-        return Interval(max(-self.bound, low), min(self.bound, high))
+        """Each end is √(error² + unseen²) away, at least the resolution, or at the bound."""
+        below, above = (max(self.resolution, math.hypot(self.error, unseen)) for unseen in (self.below, self.above))
+        return Interval(max(-self.bound, self.value - below), min(self.bound, self.value + above))
 
 
 NOTHING_CHANGED = Estimate(0.0, 0.0, 0.0, 0.0)
@@ -125,11 +127,12 @@ def mean_of_estimates(estimates: Sequence[Estimate | None]) -> Estimate | None:
     value, n = math.fsum(each.value for each in known) / len(known), len(known)
     error = math.hypot(*(each.error for each in known)) / n
     below, above = max(each.below for each in known) / n, max(each.above for each in known) / n
-    return Estimate(value, error, below, above, min(each.bound for each in known))
+    bound, resolution = min(each.bound for each in known), max(each.resolution for each in known)
+    return Estimate(value, error, below, above, bound, resolution)
 
 
 def _unbounded(value: float, pulls: Values, resolution: float) -> Estimate:
-    """A number that has no bounds. Unseen is t times the strongest pull each way, at least ``resolution``.
+    """A number that has no bounds. Unseen is t times the strongest pull each way.
 
     One more unit like that might have been among them. The degrees of freedom of t are those of the effective number of
     units, (Σ pull²)² / Σ pull⁴: where a few carry the spread, it is known from as few. Were all pulls alike, that would
@@ -140,8 +143,8 @@ def _unbounded(value: float, pulls: Values, resolution: float) -> Estimate:
     excess = float(squares @ squares) / total**2 - 1 / pulls.size if total > 0 else 0.0
     degrees = min(pulls.size - 1.0, 1 / excess) if excess > 0 else pulls.size - 1.0
     t = t_975(max(1.0, degrees))
-    below, above = (max(resolution, t * float(strongest)) for strongest in (-pulls.min(), pulls.max()))
-    return Estimate(value, t * _error(pulls), below, above)
+    below, above = t * float(-pulls.min()), t * float(pulls.max())
+    return Estimate(value, t * _error(pulls), below, above, resolution=resolution)
 
 
 def _change_together(clustered: float, alone: float, most: float) -> float:
