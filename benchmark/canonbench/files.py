@@ -58,6 +58,13 @@ def is_file(path: Path) -> bool:
     return False
 
 
+def is_dir(path: Path) -> bool:
+    """Whether there is such a folder; like ``is_file``."""
+    with suppress(OSError, ValueError):
+        return path.is_dir()
+    return False
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[BufferedReader]:
     try:
