@@ -28,8 +28,9 @@ FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 def read_bytes(path: Path, *, largest: int = LARGEST) -> bytes:
     """The bytes of a regular file of at most ``largest`` bytes; CanonbenchError naming it otherwise."""
     with _opened(path) as file:
-        content = file.read(largest + 1)
-    if len(content) > largest:
+        is_large = os.fstat(file.fileno()).st_size > largest
+        content = b"" if is_large else file.read(largest + 1)
+    if is_large or len(content) > largest:
         raise CanonbenchError(f"cannot read {path}: it is larger than {largest >> 20} MiB")
     return content
 
@@ -54,6 +55,13 @@ def is_file(path: Path) -> bool:
     """Whether there is such a file; no error where the path is one that no file can have (too long, for one)."""
     with suppress(OSError, ValueError):
         return path.is_file()
+    return False
+
+
+def is_dir(path: Path) -> bool:
+    """Whether there is such a folder; like ``is_file``."""
+    with suppress(OSError, ValueError):
+        return path.is_dir()
     return False
 
 

@@ -206,7 +206,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "broken JSON": (lambda f: (f / EDIT).write_text('{"format": 1'), f"{EDIT}:1:13: not valid JSON"),
     "a format of the future": (lambda f: change_json(f / EDIT, format=2), "has format 2, this version of canonbench"),
-    "a missing entry": (lambda f: change_json(f / EDIT, dtype=None), f"{EDIT} is damaged: dtype: Field required"),
+    "a missing entry": (lambda f: change_json(f / EDIT, dtype=None), f"{EDIT} is damaged: dtype: missing"),
     "an entry too many": (lambda f: change_json(f / EDIT, quux=1), f"{EDIT} is damaged: quux: Extra inputs"),
     "another base": (
         lambda f: change_json(f / EDIT, base=of(f, "base") | {"name": "/gone"}),

@@ -202,8 +202,9 @@ def test_a_run_that_contradicts_itself_is_neither_sent_nor_taken(
     ("place", "content", "message"),
     [
         ("rows/bad.jsonl", b'{"schema": 3}\n', "rows/bad.jsonl:1: "),
-        ("rows/none.jsonl", b"\n", "rows/none.jsonl holds no row"),
-        ("runs/half/row.json", b"", "row.json: "),
+        ("rows/none.jsonl", b"", "rows/none.jsonl holds no row"),
+        ("rows/blank.jsonl", b"\n", "rows/blank.jsonl:1: an empty line"),
+        ("runs/half/row.json", b"", "row.json:1:1: not valid JSON"),
         ("README.md", b"hello", "holds neither rows nor runs of canonbench"),
         ("rows/deep/er.jsonl", b"", "holds neither rows nor runs of canonbench"),
     ],

@@ -239,7 +239,7 @@ def scored(world: Path, run: Path) -> Path:
         ("country", {"how": "ties", "density": 0.0}, "--density must be above 0 and at most 1, got 0.0"),
         ("country", {"how": "ties", "seed": 1}, "--seed: only dare draws at random; leave it out"),
         ("country", {"rank": 4}, "--rank: edits of kind delta have none; leave it out"),
-        ("lora-country", {"rank": 0}, "--rank must be at least 1, got 0"),
+        ("lora-country", {"rank": 0}, "--rank must be a whole number from 1 to 2147483647, got 0"),
         ("artefact", {"league": "1e-4"}, "--league: it chooses from runs, and only artefacts are given; leave it out"),
         ("artefact", {"edit_seed": 0}, "--edit-seed: it chooses from runs, and only artefacts are given; leave it out"),
     ],
@@ -280,7 +280,7 @@ def test_a_damaged_record_is_named(world: Path, tmp_path: Path) -> None:
     content = EditFile.read(tmp_path / "joint")
     broken = {**record.model_dump(mode="json"), "how": "guess"}
     content.model_copy(update={"record": {"merged": broken}}).write(tmp_path / "joint")
-    with pytest.raises(CanonbenchError, match=r"canonbench_edit.json is damaged: merged.how: Input should be 'mean'"):
+    with pytest.raises(CanonbenchError, match=r"canonbench_edit.json is damaged: merged: how: Input should be 'mean'"):
         evaluate(tmp_path / "joint", suite=world / "suite", tasks="gender", general="none", limit=1)
 
 

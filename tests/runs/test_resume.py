@@ -93,7 +93,7 @@ def test_a_full_disk_costs_nothing_that_was_computed(world: Path, tmp_path: Path
     failed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert failed.returncode == 1
     (line,) = [line for line in failed.stderr.splitlines() if line.startswith("canonbench: error: ")]
-    assert "what is computed so far is kept" in line
+    assert "nothing written before is lost" in line
     assert "Traceback" not in failed.stderr
     kept = packs(run, cache)
     assert kept > 3

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from submission_cases import copy_of, describe, empty_board, run_step
@@ -188,10 +189,11 @@ def test_examples_of_other_bytes_or_none_are_found(step_board: Path, tmp_path: P
 
 
 TEXT_DAMAGE: dict[str, tuple[str, str, str]] = {
-    "todo": ("submission.yaml", "\nsummary: 'TODO: say it'\n", "summary: still to be filled in"),
+    "todo": ("submission.yaml", "summary: 'TODO: say it'\n", "summary: still to be filled in"),
     "key": ("submission.yaml", "\nautors: [x]\n", "unknown key 'autors'"),
     "yaml": ("submission.yaml", "\n  - : [\n", "not valid YAML"),
-    "settings": ("submission.yaml", "\nmethod: lora\nhyperparameters: {rnk: 3}\n", "unknown setting 'rnk'"),
+    "key twice": ("submission.yaml", "\ntitle: x\n", "the key 'title' is given twice"),
+    "settings": ("submission.yaml", "method: lora\nhyperparameters: {rnk: 3}\n", "unknown setting 'rnk'"),
     "import": ("method.py", "\nimport no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
     "exit": ("method.py", "\nraise SystemExit(0)\n", "cannot be imported: it ends the program (sys.exit(0))"),
     "end": ("method.py", "\nimport os\nos._exit(0)\n", "ends the program when it is imported (exit code 0)"),
@@ -217,8 +219,13 @@ TEXT_DAMAGE: dict[str, tuple[str, str, str]] = {
 def test_a_folder_with_something_wrong_in_it_is_found(step_board: Path, tmp_path: Path, damage: str) -> None:
     name, text, words = TEXT_DAMAGE[damage]
     root = copy_of(step_board, tmp_path / "board")
-    with (root / FOLDER / name).open("a", encoding="utf-8") as file:
-        file.write(text)
+    path = root / FOLDER / name
+    if damage in ("todo", "settings"):
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) | yaml.safe_load(text)
+        path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    else:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
     found = findings(root)
     assert any(each.startswith(f"{FOLDER}/{name}") or name == "method.py" for each in found), found
     assert any(words in each for each in found), found

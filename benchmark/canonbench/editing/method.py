@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from canonbench.editing.contract import Edit
 from canonbench.errors import CanonbenchError, UsageError, unknown_name
-from canonbench.files import file_hash
+from canonbench.files import file_hash, is_dir, is_file
 from canonbench.records import read_yaml
 
 GROUP = "canonbench.methods"
@@ -76,7 +76,7 @@ def find_method(reference: str | Path | Callable[..., Any]) -> Method:
     installed = {entry.name: entry.value for entry in entry_points(group=GROUP)}
     if name in installed:
         return _method(name, _from_module(installed[name]))
-    if Path(name).is_dir():
+    if is_dir(Path(name)):
         return _from_folder(Path(name))
     file, _, function = name.partition(".py:") if ".py:" in name else (name.removesuffix(".py"), "", "")
     if name.endswith(".py") or ".py:" in name:
@@ -96,7 +96,10 @@ def _from_folder(folder: Path) -> Method:
     defaults = content.get("hyperparameters") or {}
     if not isinstance(defaults, dict):
         raise CanonbenchError(f"{description}: 'hyperparameters' must be a mapping, such as 'lr: 3e-4'")
-    found = find_method(str(folder / code) if ".py" in code else code)
+    place = str(folder / code) if ".py" in code else code
+    if is_dir(Path(place)):  # it might be this very folder
+        raise CanonbenchError(f"{description}: 'method' must name a function, such as method.py:edit, not a folder")
+    found = find_method(place)
     return Method(folder.resolve().name, found.edit, found.settings, {**found.defaults, **defaults})
 
 
@@ -104,6 +107,8 @@ def _from_module(reference: str) -> Any:
     module, _, function = reference.partition(":")
     try:
         return _attribute(_imported(module), function, reference)
+    except (ValueError, TypeError) as error:  # "", ".x"
+        raise UsageError(f"no method {reference!r}: {module!r} cannot be the name of a module") from error
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise UsageError(f"no method {reference!r}: there is no module {error.name!r}") from error
@@ -123,7 +128,7 @@ def _imported(module: str) -> Any:
 
 
 def _from_file(path: Path, function: str) -> Any:
-    if not path.is_file():
+    if not is_file(path):
         raise UsageError(f"no method at {path}: there is no such file")
     name = f"canonbench_method_{path.resolve().parent.name}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)

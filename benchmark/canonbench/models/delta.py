@@ -93,6 +93,8 @@ def stored_values(state: Mapping[str, Tensor], changed: Mapping[str, str], path:
     Raises:
         CanonbenchError: the file is missing, corrupt, or not the one that was written.
     """
+    if foreign := sorted(changed.keys() - state.keys()):
+        raise CanonbenchError(f"{path}: the base has no weight {foreign[0]!r}, which was edited")
     rest = dict(changed)
     with ExitStack() as stack:
         with one_line(f"the edit {path}"):

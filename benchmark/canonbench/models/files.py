@@ -12,6 +12,7 @@ from typing import Any
 
 from canonbench import records
 from canonbench.errors import CanonbenchError
+from canonbench.files import is_dir, is_file
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -110,7 +111,7 @@ def find_base(folder: Path, name: str, revision: str | None) -> str:
     """The base that an adapter or edit in ``folder`` names, as ``--model`` takes it; a relative path is looked up from
     the working folder, then from ``folder``."""
     for place in (Path(name), folder / name):
-        if place.exists():
+        if is_dir(place) or is_file(place):
             return str(place)
     return f"{name}@{revision}" if revision else name
 

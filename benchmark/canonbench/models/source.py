@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from canonbench.errors import CanonbenchError, UsageError
+from canonbench.files import is_dir, is_file
 from canonbench.models.ensemble_name import is_ensemble
 from canonbench.models.files import ADAPTER_CONFIG, CONFIG, EDIT_FILE, look_inside
 from canonbench.models.shipped import SHIPPED, shipped_path
@@ -46,9 +47,9 @@ def parse_source(name: str | Path) -> Source:
     if text in DEMOS:
         return Source("demo", text, shipped_path(text) if text in SHIPPED else None)
     path = Path(name).expanduser()
-    if text and path.is_dir():  # Path("") is the working folder
+    if text and is_dir(path):  # Path("") is the working folder
         return Source(_kind_of(path), text, path)
-    if path.is_file():
+    if is_file(path):
         if path.suffix == ".gguf":
             return Source("gguf", text, path)
         raise UsageError(f"{path} is a file; a model is a folder, a .gguf file, a hub id, or one of {', '.join(DEMOS)}")

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from canonbench.errors import CanonbenchError, UsageError
+from canonbench.files import is_dir, is_file
 from canonbench.leaderboard.aggregate_examples import (
     Block,
     Blocks,
@@ -65,8 +66,8 @@ def row_path_of(path: str | Path) -> Path:
         CanonbenchError: the folder holds no finished run.
     """
     given = Path(path)
-    row_path = RunFolder(given).row_path if given.is_dir() else given
-    if not given.exists():
+    row_path = RunFolder(given).row_path if is_dir(given) else given
+    if not is_dir(given) and not is_file(given):
         raise UsageError(f"{given}: no such run folder or row")
     if not row_path.is_file():
         raise CanonbenchError(f"{given} holds no finished run (there is no {row_path.name} in it)")

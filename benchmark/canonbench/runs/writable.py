@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from canonbench.errors import CanonbenchError, UsageError
+from canonbench.files import is_dir, written
 
 
 def require_folder(run: Path) -> None:
@@ -15,7 +16,8 @@ def require_folder(run: Path) -> None:
         UsageError: it is a file, or lies under one.
         CanonbenchError: it cannot be written.
     """
-    nearest = next(place for place in (run, *run.absolute().parents) if place.exists())
+    with written(run):
+        nearest = next(place for place in (run, *run.absolute().parents) if place.exists())
     if not nearest.is_dir():
         raise UsageError(f"--run {run}: {nearest} is a file; a run is a folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
@@ -30,9 +32,9 @@ def require_output(output: Path, option: str = "--output") -> None:
         CanonbenchError: its folder cannot be written.
     """
     folder = output.absolute().parent
-    if not folder.is_dir():
+    if not is_dir(folder):
         raise UsageError(f"{option} {output}: the folder {folder} does not exist")
-    if output.is_dir():
+    if is_dir(output):
         raise UsageError(f"{option} {output} is a folder; give the name of a file")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CanonbenchError(f"{option} {output}: the folder {folder} cannot be written")

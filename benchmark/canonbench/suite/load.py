@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from canonbench.errors import CanonbenchError, unknown_name
-from canonbench.files import file_hash
+from canonbench.files import file_hash, is_dir, is_file
 from canonbench.records import read_json, validated
 from canonbench.suite.fetch import published_root
 from canonbench.suite.paths import data_root
@@ -33,9 +33,9 @@ def load(name: str | Path) -> Suite:
             )
         return _load(data_root() / "published" / "suite.yaml", root)
     folder = Path(name)
-    if folder.is_dir():
+    if is_dir(folder):
         return _load(folder / "suite.yaml", folder)
-    if folder.exists():
+    if is_file(folder):
         raise CanonbenchError(f"{folder} is a file; a suite is a folder with a suite.yaml")
     raise unknown_name("suite", str(name), NAMES, where="(nor is it a folder)")
 

@@ -24,6 +24,14 @@ def _inside(path: str) -> str:
     return path
 
 
+def _template(url: str) -> str:
+    try:
+        url.format(repository="", commit="", path="")
+    except (LookupError, ValueError, AttributeError, TypeError) as error:
+        raise ValueError("must have no fields but {repository}, {commit} and {path}") from error
+    return url
+
+
 class PublishedFile(BaseModel):
     """One file of the data set. ``bytes``, ``sha256`` and ``rows`` are None where they are not known."""
 
@@ -52,7 +60,7 @@ class Manifest(BaseModel):
 
     repository: str
     commit: str = Field(pattern=r"^[0-9a-f]{40}$")
-    url: str
+    url: Annotated[str, AfterValidator(_template)]
     """Template with the fields ``{repository}``, ``{commit}`` and ``{path}``."""
     files: tuple[PublishedFile, ...]
 
