@@ -4,7 +4,7 @@
 
 Six tasks of the embedded suite's size, 22 subjects with three rows each. Whether a row succeeds depends on how hard its
 subject and the row itself are (shared by both methods), on what a method makes of the subject and of the row (its own),
-and on a shift in favour of the better one. The results stand in docs/leaderboard.md.
+and on a shift in favour of the better one. The results stand in docs/reference/leaderboard.md.
 """
 
 from __future__ import annotations

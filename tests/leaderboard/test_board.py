@@ -195,7 +195,8 @@ def test_the_example_on_the_page_about_the_board_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(__file__).resolve().parents[2]
-    (example,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "leaderboard.md").read_text("utf-8"), re.DOTALL)
+    page = (root / "docs/reference/leaderboard.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(root)
     exec(example, {})
     assert capsys.readouterr().out.startswith("per-task 1e-3 [(1, ")
