@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from gguf_cases import write_gguf
 from hub_server import commit, serve
-from model_cases import lora, save_adapter, write_gguf
+from model_cases import lora, save_adapter
 
 from canonbench.errors import CanonbenchError
 from canonbench.models import hub

@@ -260,8 +260,9 @@ def _check_keys(header: Header, known: Architecture) -> None:
         raise header.refuse(f"its header lacks {header.architecture}.{missing[0]}, so a default would stand in for it")
 
 
-def _no_window(header: Header, window: Any) -> bool:
-    return window == 0 or window >= header.get("context_length", 0)
+def _no_window(header: Header, window: int) -> bool:
+    """Whether a window hides no token of the context."""
+    return not 0 < window < int(header.get("context_length", 0))
 
 
 def _single(header: Header, key: str) -> Any:

@@ -93,18 +93,18 @@ def _stored(header: Header, factors: Any, theta: float, rotated: int) -> dict[st
     stored = np.asarray(factors, dtype=np.float64)
     if stored.shape != (rotated // 2,):
         raise header.refuse(f"its rope_freqs.weight has {len(stored)} factors for {rotated // 2} frequencies")
-    if np.all(stored == 1):
+    if np.allclose(stored, 1, rtol=AGREE, atol=0):
         return {"rope_type": "default"}
     inverse = theta ** (-np.arange(0, rotated, 2) / rotated) / (2 * np.pi)  # of the wavelengths, in tokens
-    factor = float(stored.max())
+    factor = round(float(stored.max()), 4)
     lengths = [8192.0, float(header.get("rope.scaling.original_context_length", 8192))]
     candidates = [(4.0, length) for length in lengths]  # as published with Llama 3.1, 3.2 and 3.3
-    between = (stored > 1) & (stored < factor)
+    between = (stored > 1 + AGREE) & (stored < factor * (1 - AGREE))
     if between.sum() >= 2:
         share = (1 / stored[between] - 1 / factor) / (1 - 1 / factor)
         slope, start = np.polyfit(inverse[between], share, 1)
         if start < 0:
-            candidates.append((float(round(1 - 1 / start, 6)), float(round(-slope / start))))
+            candidates.append((round(float(1 - 1 / start), 3), float(round(-slope / start))))
     for high, original in candidates:
         if np.allclose(_llama3_factors(inverse, factor, high, original), stored, rtol=AGREE, atol=0):
             return {
