@@ -47,7 +47,6 @@ WRONG = {
     "tokens in words": ([*EVALUATE, "--batch-tokens", "abc"], "'--batch-tokens'", "'abc' is neither 'auto' nor"),
     "no rows": ([*EVALUATE, "--limit", "0"], "'--limit'", "0 is not in the range 1<=x<="),
     "rows in words": ([*EVALUATE, "--limit", "few"], "'--limit'", "'few' is not a valid whole number"),
-    "negative seed": ([*EVALUATE, "--seed", "-1"], "'--seed'", "-1 is not in the range 0<=x<="),
     "negative budget": ([*EVALUATE, "--states-budget", "-1"], "--states-budget", "a number of GiB, 0 for off; not -1"),
     "budget in words": ([*EVALUATE, "--states-budget", "much"], "'--states-budget'", "'much' is not a valid float"),
     "no such model": (
