@@ -57,7 +57,12 @@ def test_two_files_of_one_name_and_different_content_have_different_names() -> N
         ({"name": "m", "thresholds": [1]}, CanonbenchError, "must map task names to nats"),
         ({"name": "m", "thresholds": {"verb": math.nan}}, CanonbenchError, "threshold of verb"),
         ({"name": "m", "thresholds": {"verb": True}}, CanonbenchError, "threshold of verb"),
-        ({"name": "m", "bootstrap_resamples": 10}, CanonbenchError, ">= 100"),
+        ({"name": "m", "bootstrap_resamples": 10}, CanonbenchError, "from 100 to 1000000"),
+        ({"name": "m", "bootstrap_resamples": 10**12}, CanonbenchError, "from 100 to 1000000"),
+        ({"name": "m", "bootstrap_resamples": math.inf}, CanonbenchError, "must be a finite number"),
+        ({"name": "m", "thresholds": {"verb": "1e999"}}, CanonbenchError, "threshold of verb"),
+        ({"name": "m", "thresholds": {"verb": 10**400}}, CanonbenchError, "threshold of verb"),
+        ({"name": "m\n"}, CanonbenchError, "give it a name"),
         ({"name": "m", "bootstrap_resamples": 100.5}, CanonbenchError, "whole number"),
     ],
 )
