@@ -1,7 +1,7 @@
 """Print the code block that follows ``<!-- ci: NAME -->`` (or ``<!-- file: NAME -->``) in README.md or another page.
 
     python3 .ci/readme_block.py "ci: main"
-    python3 .ci/readme_block.py "file: step.py" docs/write-a-method.md
+    python3 .ci/readme_block.py "file: step.py" docs/tutorials/invent-a-method.md
 
 CI runs what the documentation says, word for word.
 """

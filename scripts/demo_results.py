@@ -6,10 +6,10 @@
     python scripts/demo_results.py joint RUNS
     python scripts/demo_results.py table RUNS
 
-``search`` edits with a few settings of each method, drawn from the published ranges (PROTOCOL section 8). ``test``
-takes, for every task, the setting whose success on val is highest on average over the leagues, and repeats it with
-five seeds. ``ensemble`` adds what the chosen edits of the Backpack changed to the GPT-2; ``joint`` does it with one
-Backpack of all six tasks' edits. All of it is ``canonbench edit``, ``merge`` and ``evaluate``; what is finished is not
+``search`` edits with a few settings of each method, drawn from the published ranges
+(docs/reference/protocol.md#8-methods). ``test`` takes, for every task, the setting whose success on val is highest on
+average over the leagues, and repeats it with five seeds. ``ensemble`` adds what the chosen edits of the Backpack
+changed to the GPT-2; ``joint`` does it with one Backpack of all six tasks' edits. All of it is ``canonbench edit``, ``merge`` and ``evaluate``; what is finished is not
 done again.
 """
 
@@ -253,7 +253,7 @@ def edited(runs: Path, model: str, method: str) -> Results:
     row = read_merged([test_run(runs, model, method, task) for task in TASKS]).row
     assert row.leagues is not None
     averages = {league: row.leagues[league].average.success for league in LEAGUES}
-    return {league: Gain(each.delta, *each.ci) for league, each in averages.items()}, {
+    return {league: Gain(each.delta, *(each.ci or (each.delta, each.delta))) for league, each in averages.items()}, {
         task: {league: row.leagues[league].tasks[task].success.delta for league in LEAGUES} for task in TASKS
     }
 
@@ -265,7 +265,9 @@ def added(runs: Path) -> Results:
         for league in LEAGUES:
             path = ensemble_run(runs, task, league, "test") / "row.json"
             found = (Row.read(path).tasks or {})[task].success if path.exists() else None
-            changes[task, league] = Gain(0, 0, 0) if found is None else Gain(found.delta, *found.ci)
+            changes[task, league] = (
+                Gain(0, 0, 0) if found is None else Gain(found.delta, *(found.ci or (found.delta, found.delta)))
+            )
     averages = {}
     for league in LEAGUES:
         own = [changes[task, league] for task in TASKS]

@@ -1,4 +1,4 @@
-"""Draw docs/likelihood-trie.svg: four requests, the trie they share, the row it is packed into, and its mask.
+"""Draw docs/reference/likelihood-trie.svg: four requests, their trie, the row it is packed into, and its mask.
 
     python scripts/draw_packed_trie.py
 
@@ -15,7 +15,7 @@ from canonbench.likelihood.pack import Pack
 from canonbench.likelihood.plan import Layout, plan_packs
 from canonbench.likelihood.tokens import Request
 
-PICTURE = Path(__file__).parents[1] / "docs" / "likelihood-trie.svg"
+PICTURE = Path(__file__).parents[1] / "docs" / "reference" / "likelihood-trie.svg"
 
 TEXTS = (
     ("The nurse said that", "he"),

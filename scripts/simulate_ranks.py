@@ -4,7 +4,7 @@
 
 Six tasks of the embedded suite's size, 22 subjects with three rows each. Whether a row succeeds depends on how hard its
 subject and the row itself are (shared by both methods), on what a method makes of the subject and of the row (its own),
-and on a shift in favour of the better one. The results stand in docs/leaderboard.md.
+and on a shift in favour of the better one. The results stand in docs/reference/leaderboard.md.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from canonbench.leaderboard.aggregate_tasks import Sampler
-from canonbench.leaderboard.ranks import AverageDraws, Contender, ranking
-from canonbench.scoring import mean_draw, percentile_interval
+from canonbench.leaderboard.ranks import Contender, Gains, TaskGains, ranking
+from canonbench.scoring import mean_of_estimates, success_change
 
 TASKS, SUBJECTS, ROWS = 6, 22, 3
 CLUSTERS = [f"subject {row // ROWS}" for row in range(SUBJECTS * ROWS)]
 THRESHOLD = 0.3
 """A row of average difficulty stands this far below success, in its own standard deviations."""
-SAMPLE = Sampler(resamples=2000, seed=0)
 Values = NDArray[np.float64]
 
 
@@ -40,16 +38,13 @@ def main(pairs: int) -> None:
 def told_apart(random: np.random.Generator, shift: float) -> tuple[float, bool, bool]:
     """The better one's lead in points, and whether a paired test and whether intervals see a difference."""
     scored = [both(random, shift) for _ in range(TASKS)]
-    draws = []
-    for values in zip(*scored, strict=True):
-        drawn = mean_draw([SAMPLE.draws(str(task), CLUSTERS, 0 * each, each) for task, each in enumerate(values)])
-        assert drawn is not None
-        draws.append(drawn)
+    methods = list(zip(*scored, strict=True))
     lead = float(np.mean([better - other for better, other in scored]))
     if lead < 0:
-        draws.reverse()  # contenders stand best first
-    paired = [Contender(None, AverageDraws("all", each)) for each in draws]
-    intervals = [Contender(percentile_interval(each), None) for each in draws]
+        methods.reverse()  # contenders stand best first
+    paired = [Contender(None, Gains("all", tuple(TaskGains(each, CLUSTERS) for each in tasks))) for tasks in methods]
+    estimates = [mean_of_estimates([success_change(0 * each, each, CLUSTERS) for each in tasks]) for tasks in methods]
+    intervals = [Contender(None if each is None else each.interval, None) for each in estimates]
     return lead, ranking(paired).ranks == (1, 2), ranking(intervals).ranks == (1, 2)
 
 

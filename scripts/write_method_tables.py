@@ -1,4 +1,4 @@
-"""Write the tables of settings into docs/methods.md, between its markers.
+"""Write the tables of settings into docs/reference/methods.md, between its markers.
 
     python scripts/write_method_tables.py
 
@@ -14,7 +14,7 @@ from canonbench.editing.finetune_settings import FinetuneSettings
 from canonbench.editing.method import BUILT_IN, find_method
 from canonbench.editing.settings_docs import SettingDoc, fields_of
 
-PAGE = Path(__file__).parents[1] / "docs" / "methods.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "methods.md"
 SHARED = "shared"
 """The marker of the settings that the finetuning methods have in common."""
 TABLE = re.compile(r"(<!-- settings: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

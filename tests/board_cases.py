@@ -55,7 +55,8 @@ def measured(method: str = "lora", delta: float = 5.0, half: float = 2.0, **chan
     ci = (delta - half, delta + half)
     over = {"base": 2.0, "edited": 2.25, "delta": 0.25, "ci": (0.125, 0.375), "n": 40, "n_subjects": 40}
     seeds = ({"seed": 0, "candidate": 3, "success": BASE + delta, "ratio": 1.000005, "membership": "in"},)
-    chosen = {"standard_error": None, "ratio": 1.000005, "ratio_ci": None, "membership": "in", "candidate": 3}
+    chosen = {"standard_error": None, "ratio": 1.000005, "ratio_ci": None, "straddles": None, "membership": "in"}
+    chosen |= {"candidate": 3}
     tasks = {name: {**task(name, delta, ci, 30), "hard_negatives": over, **chosen, "seeds": seeds} for name in TASKS}
     hard = {key: over[key] for key in ("base", "edited", "delta", "ci")}
     content = {
@@ -68,7 +69,7 @@ def measured(method: str = "lora", delta: float = 5.0, half: float = 2.0, **chan
 
 def reported(method: str = "full", delta: float = 3.0, error: float | None = 1.0, **changes: Any) -> Row:
     """A published edit run: every task changed by ``delta``, with a standard error over seeds or without."""
-    nothing = dict.fromkeys(("ratio", "ratio_ci", "membership", "candidate", "seeds"))
+    nothing = dict.fromkeys(("ratio", "ratio_ci", "straddles", "membership", "candidate", "seeds"))
     tasks = {name: {**task(name, delta, None, None), **nothing, "standard_error": error} for name in TASKS}
     frame = _frame()
     general = dict.fromkeys(frame["general"]) | {"name": "openwebtext-500", "leagues": {}}
@@ -81,7 +82,7 @@ def reported(method: str = "full", delta: float = 3.0, error: float | None = 1.0
         "fingerprints": {"model": None, "base": None},
         "dtype": "bfloat16",
         "versions": {},
-        **dict.fromkeys(("device", "seconds", "peak_memory_bytes", "seed", "hyperparameters")),
+        **dict.fromkeys(("device", "seconds", "peak_memory_bytes", "hyperparameters")),
         "general": general,
         "method": method,
         "leagues": {label: {"tasks": tasks, "average": average(delta, None, None)} for label in LEAGUES},
@@ -94,7 +95,7 @@ def checkpoint(delta: float = 4.0, **changes: Any) -> Row:
     tasks = {name: task(name, delta, (delta - 1, delta + 1), 30) for name in TASKS}
     frame = _frame()
     verdicts = {"1e-3": "in", "1e-4": "uncertain", "1e-5": "out"}
-    general = {"edited": 3.0003, "ratio": 1.0001, "ratio_ci": (1.0, 1.0002), "leagues": verdicts}
+    general = {"edited": 3.0003, "ratio": 1.0001, "ratio_ci": (1.0, 1.0002), "straddles": (), "leagues": verdicts}
     content = {
         **frame,
         "track": "joint",
@@ -126,7 +127,6 @@ def with_examples(root: Path, method: str, successes: Sequence[bool], **changes:
         general=GeneralText("mini", "d" * 64),
         choices={"1e-3": {name: {0: 1} for name in TASKS}},
         reported={"1e-3": dict.fromkeys(TASKS, 1)},
-        seed=0,
     )
     table = pa.table({name: pa.array(values, from_pandas=True) for name, values in columns.items()})
     file = Path("submissions", method, "examples.parquet")
@@ -147,9 +147,9 @@ def with_examples(root: Path, method: str, successes: Sequence[bool], **changes:
 
 def _frame() -> dict[str, Any]:
     """What a measured edit run has besides its method and results."""
-    compared = {"base": 3.0, "noise_floor": 1e-9, "ratio": None, "ratio_ci": None, "edited": None}
+    compared = {"base": 3.0, "noise_floor": 1e-9, "ratio": None, "ratio_ci": None, "straddles": None, "edited": None}
     return {
-        "schema": 2,
+        "schema": 3,
         "state": "measured",
         "provenance": {"source": "canonbench 0.1.0", "note": None},
         "submission": None,
@@ -170,7 +170,6 @@ def _frame() -> dict[str, Any]:
         "versions": {"canonbench": "0.1.0"},
         "seconds": 1.0,
         "peak_memory_bytes": 1,
-        "seed": 0,
         "general": {
             **{"name": "mini", "data_hash": "d" * 64, "n_chunks": 2, "n_tokens": 40, **compared},
             "leagues": dict.fromkeys(LEAGUES),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import json
-import re
 from pathlib import Path
 
 import canonbench
@@ -50,12 +49,6 @@ def test_no_published_text_is_in_the_repository(published: Path) -> None:
             text = row.get("prefix") or row.get("text") or ""
             if len(text) > 60:
                 assert text not in own, f"{path.name}: {text[:80]}"
-
-
-def test_the_readme_names_no_file_that_is_not_there() -> None:
-    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
 def test_no_two_test_modules_share_a_name() -> None:

@@ -31,6 +31,7 @@ def of_league(
         "standard_error": 0.0625 * len(candidates) if several else None,
         "ratio": ratio,
         "ratio_ci": (ratio, ratio),
+        "straddles": False,
         "membership": membership,
         "candidate": candidates[0],
         "seeds": seeds,
@@ -54,7 +55,7 @@ def edited(
             **{part: mean(tasks, part) for part in ("success", "clean", "hard_negatives")},
         }
         found[label] = {"tasks": tasks, "average": average}
-    nothing = dict.fromkeys(("edited", "ratio", "ratio_ci"))
+    nothing = dict.fromkeys(("edited", "ratio", "ratio_ci", "straddles"))
     return Row.model_validate_json(
         Row.model_validate(
             {

@@ -64,7 +64,8 @@ def made_up(
     """A measured row of a fixed checkpoint; ``values`` are tuples as in SIX."""
     tasks = {name: task(name, each, base=base) for name, each in values.items()}
     verdicts = {"1e-3": "in", "1e-4": "uncertain", "1e-5": "out"}
-    compared = {"base": 3.245678, "ratio": 1.0001, "ratio_ci": (1.0000512, 1.0001478), "noise_floor": 2.13e-7}
+    compared = {"base": 3.245678, "ratio": 1.0001, "ratio_ci": (1.0000512, 1.0001478), "straddles": ("1e-4",)}
+    compared |= {"noise_floor": 2.13e-7}
     text = {
         "name": "openwebtext-100",
         "data_hash": "a" * 64,
@@ -76,7 +77,7 @@ def made_up(
     }
     return Row.model_validate(
         {
-            "schema": 2,
+            "schema": 3,
             "state": "measured",
             "provenance": {"source": "canonbench", "note": None},
             "submission": None,
@@ -97,7 +98,6 @@ def made_up(
             "versions": {"canonbench": "0"},
             "seconds": 1.0,
             "peak_memory_bytes": 1,
-            "seed": 0,
             "general": text if general else None,
             "tasks": tasks,
             "average": {

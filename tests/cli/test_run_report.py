@@ -147,7 +147,7 @@ def alone_run(runs: Path) -> Path:
 
 
 def _without_base(part: Any) -> Any:
-    compared = ("base", "delta", "ci", "ratio", "ratio_ci", "noise_floor")
+    compared = ("base", "delta", "ci", "ratio", "ratio_ci", "straddles", "noise_floor")
     if not isinstance(part, dict):
         return part
     found = {key: None if key in compared else _without_base(value) for key, value in part.items()}

@@ -154,6 +154,6 @@ def test_a_picture_that_cannot_be_written_is_one_line(canonbench: Canonbench, tm
 
 
 def test_every_option_is_in_the_documentation() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs/senses.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[2] / "docs/how-to/senses.md").read_text(encoding="utf-8")
     flags = [max(parameter.opts, key=len) for parameter in senses.params if parameter.opts[0].startswith("-")]
     assert [flag for flag in flags if f"`{flag}`" not in page] == []

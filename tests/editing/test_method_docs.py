@@ -1,4 +1,4 @@
-"""docs/methods.md says of every built-in method's settings what the code says."""
+"""docs/reference/methods.md says of every built-in method's settings what the code says."""
 
 from __future__ import annotations
 

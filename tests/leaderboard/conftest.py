@@ -55,7 +55,6 @@ def asked() -> dict[str, Any]:
     return {
         "tasks": {"country": TaskSpec("nll", -LN(0.20)), "gender": TaskSpec("balance", LN(1.5))},
         "general": GeneralText("openwebtext-100", "9" * 64),
-        "seed": 0,
     }
 
 
@@ -66,7 +65,7 @@ def fixed() -> dict[str, Any]:
     clean = {"base": 41.0, "edited": 61.5, "delta": 20.5}
     hard = {"base": 2.0, "edited": 2.25, "delta": 0.25, "ci": [0.125, 0.375]}
     return {
-        "schema": 2,
+        "schema": 3,
         "state": "measured",
         "provenance": {"source": "canonbench 0.1.0", "note": None},
         "submission": None,
@@ -87,7 +86,6 @@ def fixed() -> dict[str, Any]:
         "versions": {"canonbench": "0.1.0"},
         "seconds": 12.5,
         "peak_memory_bytes": 1_000_000,
-        "seed": 0,
         "general": {
             "name": "mini",
             "data_hash": "d" * 64,
@@ -97,6 +95,7 @@ def fixed() -> dict[str, Any]:
             "edited": 3.0015,
             "ratio": 1.0005,
             "ratio_ci": [1.000333333, 1.001],
+            "straddles": [],
             "noise_floor": 1e-6,
             "leagues": {"1e-3": "in", "1e-4": "out", "1e-5": "out"},
         },
@@ -130,7 +129,7 @@ def alone(fixed: dict[str, Any]) -> dict[str, Any]:
     def without_base(part: Any) -> Any:
         if not isinstance(part, dict):
             return part
-        compared = ("base", "delta", "ci", "ratio", "ratio_ci", "noise_floor")
+        compared = ("base", "delta", "ci", "ratio", "ratio_ci", "straddles", "noise_floor")
         return {key: None if key in compared else without_base(value) for key, value in part.items()}
 
     row: dict[str, Any] = without_base(fixed)
@@ -149,6 +148,7 @@ def edit_run(fixed: dict[str, Any]) -> dict[str, Any]:
         "standard_error": 2.0,
         "ratio": 1.0005,
         "ratio_ci": [1.0003, 1.0007],
+        "straddles": False,
         "membership": "in",
         "candidate": 7,
         "seeds": seeds,
@@ -164,6 +164,7 @@ def edit_run(fixed: dict[str, Any]) -> dict[str, Any]:
             "edited": None,
             "ratio": None,
             "ratio_ci": None,
+            "straddles": None,
             "leagues": dict.fromkeys(("1e-3", "1e-4", "1e-5")),
         },
         "tasks": None,
@@ -187,7 +188,7 @@ def reported(edit_run: dict[str, Any]) -> dict[str, Any]:
         "clean": None,
         "hard_negatives": None,
         "standard_error": 0.04,
-        **dict.fromkeys(("ratio", "ratio_ci", "membership", "candidate", "seeds")),
+        **dict.fromkeys(("ratio", "ratio_ci", "straddles", "membership", "candidate", "seeds")),
     }
     average = {
         **edit_run["leagues"]["1e-3"]["average"],
@@ -205,11 +206,11 @@ def reported(edit_run: dict[str, Any]) -> dict[str, Any]:
         "fingerprints": {"model": None, "base": None},
         "dtype": "bfloat16",
         "versions": {},
-        **dict.fromkeys(("device", "seconds", "peak_memory_bytes", "seed")),
+        **dict.fromkeys(("device", "seconds", "peak_memory_bytes")),
         "general": {
             "name": "openwebtext-500",
             **dict.fromkeys(("data_hash", "n_chunks", "n_tokens", "base", "edited")),
-            **dict.fromkeys(("ratio", "ratio_ci", "noise_floor")),
+            **dict.fromkeys(("ratio", "ratio_ci", "straddles", "noise_floor")),
             "leagues": {},
         },
         "leagues": {"1e-3": {"tasks": {"country": task}, "average": average}},

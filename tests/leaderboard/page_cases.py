@@ -32,7 +32,7 @@ def edit_row(
     """A measured row of an edit run over all six tasks, worth about so many points in the widest league."""
     drawn = random.Random(f"{method} {base} {seed}")
     content: dict[str, Any] = {
-        "schema": 2,
+        "schema": 3,
         "state": "measured",
         "provenance": {"source": "canonbench 0.1.0", "note": None},
         "submission": None,
@@ -53,10 +53,9 @@ def edit_row(
         "versions": {"canonbench": "0.1.0", "torch": "2.13.0"},
         "seconds": 812.5,
         "peak_memory_bytes": 2_500_000_000,
-        "seed": 0,
         "general": {
             **{"name": "mini", "data_hash": "e" * 64, "n_chunks": 144, "n_tokens": 14023, "base": 4.172537},
-            **dict.fromkeys(("edited", "ratio", "ratio_ci")),
+            **dict.fromkeys(("edited", "ratio", "ratio_ci", "straddles")),
             "noise_floor": 1.39e-10,
             "leagues": dict.fromkeys(LEAGUES),
         },
@@ -99,8 +98,8 @@ def _task(task: str, league: str, delta: float, drawn: random.Random) -> dict[st
             **{"base": 9.0, "edited": 9.0 + hard, "delta": hard, "ci": (hard - 0.1, hard + 0.1), "n": 44},
             "n_subjects": 22,
         },
-        **{"standard_error": 0.4, "ratio": ratio, "ratio_ci": (ratio - 1e-6, ratio + 1e-6), "membership": "in"},
-        **{"candidate": 5, "seeds": seeds},
+        **{"standard_error": 0.4, "ratio": ratio, "ratio_ci": (ratio - 1e-6, ratio + 1e-6), "straddles": False},
+        **{"membership": "in", "candidate": 5, "seeds": seeds},
     }
 
 

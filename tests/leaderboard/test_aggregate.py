@@ -34,44 +34,47 @@ def without_base(examples: dict[str, Any]) -> dict[str, Any]:
 def test_country_is_the_numbers_worked_out_by_hand(examples: dict[str, Any], asked: dict[str, Any]) -> None:
     country = compute(examples, asked).tasks["country"]
     # At least 20 % on the capital: base 0.30 and 0.25 of four rows, edited 0.50, 0.40 and 0.30.
-    # Subjects: France gained 100 points over 2 rows, Peru and Chad 0 over 1 each. Of three draws, k are France:
-    # k = 0: 0 (p 8/27), 1: 100/4 = 25 (12/27), 2: 200/5 = 40 (6/27), 3: 300/6 = 50 (1/27, more than 2.5 %).
+    # France gained on its first row: SE² = 3/2·(50² + 25² + 25²)/4² with 16/6 - 1 = 1.67 degrees of freedom,
+    # t = 5.24227. Its other row did not change along, so a row changes alone, and moves the rate by 25 points:
+    # 25 - √((5.24227·SE)² + 2·(1.96·25)²) = -95.26; 100 is the most there is.
     assert (country.n, country.n_subjects) == (4, 3)
-    assert country.success.model_dump() == {"base": 50.0, "edited": 75.0, "delta": 25.0, "ci": (0.0, 50.0)}
+    assert country.success.model_dump() == {"base": 50.0, "edited": 75.0, "delta": 25.0, "ci": (-95.263184, 100.0)}
     # Without Peru's row, which the audit flagged: base 2 of 3, edited 3 of 3.
     clean = {"base": 66.666667, "edited": 100.0, "delta": 33.333333, "n": 3}
     assert country.clean is not None
     assert country.clean.model_dump() == clean
-    # Hard negatives (2 + 3) / 2 and (2.5 + 3.5) / 2 nats; both rose by 0.5, so nothing varies.
-    hard = {"base": 2.5, "edited": 3.0, "delta": 0.5, "ci": (0.5, 0.5), "n": 2, "n_subjects": 2}
+    # Hard negatives (2 + 3) / 2 and (2.5 + 3.5) / 2 nats; both rose by 0.5: nothing varies but rounding.
+    hard = {"base": 2.5, "edited": 3.0, "delta": 0.5, "ci": (0.499999, 0.500001), "n": 2, "n_subjects": 2}
     assert country.hard_negatives is not None
     assert country.hard_negatives.model_dump() == hard
 
 
 def test_a_pair_loss_is_the_numbers_worked_out_by_hand(examples: dict[str, Any], asked: dict[str, Any]) -> None:
     gender = compute(examples, asked).tasks["gender"]
-    # Within ln 1.5 = 0.405: base 0.2 yes and 2.0 no, edited 1.0 no and 1.5 no. Nurse -100, janitor 0:
-    # draws of two give -100 (1/4), -50 (1/2), 0 (1/4).
-    assert gender.success.model_dump() == {"base": 50.0, "edited": 0.0, "delta": -50.0, "ci": (-100.0, 0.0)}
+    # Within ln 1.5 = 0.405: base 0.2 yes and 2.0 no, edited 1.0 no and 1.5 no. Nurse -100, janitor 0.
+    assert gender.success.model_dump() == {"base": 50.0, "edited": 0.0, "delta": -50.0, "ci": (-100.0, 100.0)}
 
 
 def test_the_average_is_the_numbers_worked_out_by_hand(examples: dict[str, Any], asked: dict[str, Any]) -> None:
     average = compute(examples, asked).average
     assert (average.tasks, average.n_tasks, average.complete) == (("country", "gender"), 2, False)
-    # Base (50 + 50) / 2, edited (75 + 0) / 2. Independent draws: the lowest, (0 - 100) / 2 = -50, has probability
-    # 8/27 * 1/4 = 7.4 %; from the top, (50 + 0) / 2 = 25 has 0.9 % and (40 + 0) / 2 = 20 has 5.6 %.
-    assert average.success.model_dump() == {"base": 50.0, "edited": 37.5, "delta": -12.5, "ci": (-50.0, 20.0)}
+    # Base (50 + 50) / 2, edited (75 + 0) / 2. Gender's two subjects say next to nothing.
+    found = average.success.model_dump()
+    assert found == {"base": 50.0, "edited": 37.5, "delta": -12.5, "ci": (-100.0, 100.0)}
     # Clean: (66.667 + 50) / 2 and (100 + 0) / 2. Hard negatives: (2.5 + 1) / 2 and (3 + 1) / 2.
     assert average.clean is not None
     assert average.clean.model_dump() == {"base": 58.333333, "edited": 50.0, "delta": -8.333333}
     assert average.hard_negatives is not None
-    assert average.hard_negatives.model_dump() == {"base": 1.75, "edited": 2.0, "delta": 0.25, "ci": (0.25, 0.25)}
+    found = average.hard_negatives.model_dump()
+    assert (found["base"], found["edited"], found["delta"]) == (1.75, 2.0, 0.25)
+    assert found["ci"] == (0.249999, 0.250001)
 
 
 def test_general_text_is_the_numbers_worked_out_by_hand(examples: dict[str, Any], asked: dict[str, Any]) -> None:
     general = compute(examples, asked).general
-    # Base (30 + 90) / 40 = 3, edited (30.03 + 90.03) / 40 = 3.0015, ratio 1.0005. Draws: 30.03/30 = 1.001,
-    # 90.03/90 = 1.000333..., and 1.0005. Noise floor from the chunk scored twice: 30.00003/30 - 1 = 1e-6.
+    # Base (30 + 90) / 40 = 3, edited (30.03 + 90.03) / 40 = 3.0015, ratio 1.0005. Pulls are 0.015/120 and
+    # its opposite, SE √(2·2)·0.000125, one degree of freedom: ± 12.7062·√(0.00025² + 0.000125²). Noise floor from the
+    # chunk scored twice: 30.00003/30 - 1 = 1e-6.
     assert general.model_dump() == {
         "name": "openwebtext-100",
         "data_hash": "9" * 64,
@@ -80,7 +83,8 @@ def test_general_text_is_the_numbers_worked_out_by_hand(examples: dict[str, Any]
         "base": 3.0,
         "edited": 3.0015,
         "ratio": 1.0005,
-        "ratio_ci": (1.000333333, 1.001),
+        "ratio_ci": (0.996948508, 1.004051492),
+        "straddles": ("1e-3", "1e-4", "1e-5"),
         "noise_floor": 1e-6,
         "leagues": {"1e-3": "in", "1e-4": "out", "1e-5": "out"},
     }

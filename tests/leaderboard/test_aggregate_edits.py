@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import worked_out
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.leaderboard import EditAggregates, LeagueTask, Row, aggregate, aggregate_edits
-from canonbench.scoring import PROTOCOLS, protocol_from_mapping
+from canonbench.scoring import PROTOCOLS, protocol_from_mapping, ratio, success_change
+from canonbench.scoring.student import t_975
 from worked_out import CHOICES, REPORTED, columns, country, edit_rows, gender
 
 PROTOCOL = PROTOCOLS["canonbench-1"]
@@ -44,20 +45,30 @@ def test_a_task_over_two_seeds_is_the_numbers_worked_out_by_hand(table: dict[str
     found = compute(table, asked).leagues["1e-3"].tasks["country"]
     # At least 20 % on the capital: base 0.30 and 0.25 of four rows; seed 0 gains France's first (75 %), seed 1 loses
     # France's second and gains Peru's (50 %). Mean 62.5; standard deviation 25/√2, over √2 seeds: 12.5.
-    # Means over seeds of the rows' changes: France +50 and -50, Peru +50, Chad 0, so per subject 0 over 2 rows, 50
-    # over 1, 0 over 1. Of three draws: no Peru (8/27) gives 0, three times Peru (1/27, more than 2.5 %) 150/3 = 50.
-    assert found.success.model_dump() == {"base": 50.0, "edited": 62.5, "delta": 12.5, "ci": (0.0, 50.0)}
+    # The interval is of the rows' changes, means over seeds.
+    rows = success_change([0, 0, 0, 0], [50, -50, 50, 0], ["France", "France", "Peru", "Chad"])
+    assert found.success.model_dump() == {
+        "base": 50.0,
+        "edited": 62.5,
+        "delta": 12.5,
+        "ci": rows and pytest.approx(rows.interval),
+    }
     assert (found.n, found.n_subjects, found.standard_error) == (4, 3, 12.5)
     # Without Peru's row, which the audit flagged: base 2 of 3, seed 0 all 3, seed 1 Chad's alone.
     assert found.clean is not None
     assert found.clean.model_dump() == {"base": 66.666667, "edited": 66.666667, "delta": 0.0, "n": 3}
     # Hard negatives: base (2 + 3)/2; seed 0 (2.5 + 3.5)/2, seed 1 (2 + 4)/2. Rows' means rose by 0.25 and 0.75:
-    # draws of two subjects give 0.25 (1/4), 0.5 (1/2), 0.75 (1/4).
-    hard = {"base": 2.5, "edited": 3.0, "delta": 0.5, "ci": (0.25, 0.75), "n": 2, "n_subjects": 2}
+    # SE 0.25, strongest pull 0.125, one degree of freedom.
+    margin = t_975(1) * math.hypot(0.25, 0.125)
+    hard = {"base": 2.5, "edited": 3.0, "delta": 0.5, "ci": pytest.approx((0.5 - margin, 0.5 + margin), abs=1e-6)}
+    hard |= {"n": 2, "n_subjects": 2}
     assert found.hard_negatives is not None
     assert found.hard_negatives.model_dump() == hard
-    # Ratios 120.06/120 and 120.12/120. Chunks' means 30.045/30 and 90.045/90 are the ends of the interval.
-    assert (found.ratio, found.ratio_ci, found.membership, found.candidate) == (1.00075, (1.0005, 1.0015), "in", 3)
+    # Ratios 120.06/120 and 120.12/120; the interval is of the chunks' means over seeds.
+    assert (found.ratio, found.membership, found.candidate, found.straddles) == (1.00075, "in", 3, True)
+    chunks = ratio([30, 90], [30.045, 90.045])
+    assert chunks is not None
+    assert found.ratio_ci == pytest.approx(chunks.interval, abs=1e-9)
     # The second seed's ratio lies on the line, within the noise floor of 30.00003/30 - 1 = 1e-6.
     assert [each.model_dump() for each in found.seeds or ()] == [
         {"seed": 0, "candidate": 2, "success": 75.0, "ratio": 1.0005, "membership": "in"},
@@ -70,11 +81,11 @@ def test_a_seed_that_took_the_unedited_model_counts_with_the_bases_numbers(
 ) -> None:
     found = compute(table, asked).leagues["1e-4"].tasks["gender"]
     # Within ln 1.5 = 0.405: base 0.2 yes and 2.0 no; seed 0 0.1 and 0.3, both; seed 1 is the base.
-    # Janitor +100/2, nurse 0: draws of two give 0 (1/4), 25 (1/2), 50 (1/4). Standard deviation 50/√2, over √2: 25.
-    assert found.success.model_dump() == {"base": 50.0, "edited": 75.0, "delta": 25.0, "ci": (0.0, 50.0)}
+    # Janitor +100/2, nurse 0. Standard deviation 50/√2, over √2: 25.
+    assert found.success.model_dump() == {"base": 50.0, "edited": 75.0, "delta": 25.0, "ci": (-100.0, 100.0)}
     assert (found.standard_error, found.ratio, found.membership) == (25.0, 1.000025, "in")
     assert found.hard_negatives is not None
-    assert (found.hard_negatives.edited, found.hard_negatives.ci) == (1.05, (0.05, 0.05))
+    assert (found.hard_negatives.edited, found.hard_negatives.ci) == (1.05, (0.049999, 0.050001))
     assert [each.model_dump() for each in found.seeds or ()] == [
         {"seed": 0, "candidate": 1, "success": 100.0, "ratio": 1.00005, "membership": "in"},
         {"seed": 1, "candidate": None, "success": 50.0, "ratio": 1.0, "membership": "in"},
@@ -83,8 +94,11 @@ def test_a_seed_that_took_the_unedited_model_counts_with_the_bases_numbers(
 
 def test_a_task_that_stayed_unedited_changed_by_nothing(table: dict[str, Any], asked: dict[str, Any]) -> None:
     found = compute(table, asked).leagues["1e-4"].tasks["country"]
-    assert found.success.model_dump() == {"base": 50.0, "edited": 50.0, "delta": 0.0, "ci": (0.0, 0.0)}
-    assert (found.standard_error, found.ratio, found.ratio_ci, found.candidate) == (0.0, 1.0, (1.0, 1.0), None)
+    assert found.success.model_dump() == {"base": 50.0, "edited": 50.0, "delta": 0.0, "ci": None}
+    assert found.hard_negatives is not None
+    assert (found.hard_negatives.delta, found.hard_negatives.ci) == (0.0, None)
+    assert (found.standard_error, found.ratio, found.ratio_ci, found.straddles) == (0.0, 1.0, None, None)
+    assert found.candidate is None
     assert [(each.candidate, each.success, each.ratio) for each in found.seeds or ()] == [(None, 50.0, 1.0)] * 2
 
 
@@ -103,7 +117,7 @@ def test_the_average_is_the_mean_over_tasks_of_the_means_over_seeds(
 ) -> None:
     average = compute(table, asked).leagues["1e-3"].average
     assert (average.tasks, average.n_tasks, average.complete) == (("country", "gender"), 2, False)
-    # (62.5 + 75)/2. Independent draws of country (29.6 % of them 0, at most 50) and gender (0, 25, 50).
+    # (62.5 + 75)/2.
     assert (average.success.base, average.success.edited, average.success.delta) == (50.0, 68.75, 18.75)
     assert average.clean is not None
     assert (average.clean.base, average.clean.edited) == (58.333333, 70.833333)
@@ -122,6 +136,7 @@ def test_general_text_is_the_bases_alone(table: dict[str, Any], asked: dict[str,
         "edited": None,
         "ratio": None,
         "ratio_ci": None,
+        "straddles": None,
         "noise_floor": 1e-6,
         "leagues": {"1e-3": None, "1e-4": None, "1e-5": None},
     }

@@ -187,7 +187,7 @@ def test_scores_are_asked_for_only_where_two_rows_could_be_paired() -> None:
 ROWS = placed(
     *(measured(method, delta) for method, delta in (("a", 1.0), ("b", 1.0), ("c", 9.0), ("d", -3.0))),
     *(reported(method, 2.0, error) for method, error in (("a", 0.1), ("b", None))),
-    *(checkpoint(), measured("e", limit=1), measured("f", limit=2), measured("a", 1.0, seed=7)),
+    *(checkpoint(), measured("e", limit=1), measured("f", limit=2), measured("a", 1.0, seconds=7.0)),
 )
 
 
@@ -195,7 +195,8 @@ def test_the_example_on_the_page_about_the_board_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = Path(__file__).resolve().parents[2]
-    (example,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "leaderboard.md").read_text("utf-8"), re.DOTALL)
+    page = (root / "docs/reference/leaderboard.md").read_text("utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(root)
     exec(example, {})
     assert capsys.readouterr().out.startswith("per-task 1e-3 [(1, ")

@@ -30,16 +30,15 @@ def edit_row(choices: Any = CHOICES) -> Row:
         general=GeneralText("chunks", "9" * 64),
         choices=choices,
         reported={label: REPORTED[label] for label in choices},
-        seed=0,
     )
     model = {"name": "tiny", "source": "folder", "revision": None}
     nothing = dict.fromkeys(("submission", "examples", "limit", "tasks", "average"))
     content = {
-        **{"schema": 2, "state": "measured", "provenance": {"source": "by hand", "note": None}, "flags": []},
+        **{"schema": 3, "state": "measured", "provenance": {"source": "by hand", "note": None}, "flags": []},
         **{"protocol": "canonbench-1", "suite": {"name": "worked-out", "version": "1", "data_hash": "8" * 64}},
         **{"split": "test", "track": "per-task", "model": model, "base": model, "method": "by-hand"},
         **{"hyperparameters": {}, "fingerprints": {"model": None, "base": "c" * 64}, "dtype": "float32"},
-        **{"device": "cpu", "versions": {"canonbench": "0"}, "seconds": 1.0, "peak_memory_bytes": 1, "seed": 0},
+        **{"device": "cpu", "versions": {"canonbench": "0"}, "seconds": 1.0, "peak_memory_bytes": 1},
     }
     return Row.model_validate(content | nothing | found._asdict())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,8 +12,8 @@ from hypothesis import strategies as st
 from board_cases import with_examples
 from canonbench.leaderboard.aggregate_examples import read_edit_blocks, taken_blocks
 from canonbench.leaderboard.compare import Side, compare
-from canonbench.leaderboard.ranks import AverageDraws, Contender, average_draws, ranking
-from canonbench.scoring import Interval, percentile_interval
+from canonbench.leaderboard.ranks import Contender, Gains, TaskGains, average_gains, ranking
+from canonbench.scoring import Interval
 from canonbench.suite.tasks import TASKS
 
 THRESHOLDS = {name: task.threshold for name, task in TASKS.items()}
@@ -22,8 +24,10 @@ def by_interval(low: float, high: float) -> Contender:
     return Contender(Interval(low, high), None)
 
 
-def by_draws(*draws: float, asked: str = "these") -> Contender:
-    return Contender(Interval(-100.0, 100.0), AverageDraws(asked, np.array(draws)))
+def by_gains(*points: float, asked: str = "these") -> Contender:
+    """One task of as many subjects, and an interval that says nothing."""
+    clusters = [str(row) for row in range(len(points))]
+    return Contender(Interval(-100.0, 100.0), Gains(asked, (TaskGains(np.array(points), clusters),)))
 
 
 @pytest.mark.parametrize(
@@ -45,18 +49,23 @@ def test_rows_share_a_rank_with_the_best_row_that_nothing_tells_them_from(
 
 
 def test_paired_values_tell_apart_what_intervals_would_not() -> None:
-    """The second is one point worse in every draw, though both vary by hundreds."""
-    best, next_best = by_draws(-90.0, 0.0, 90.0), by_draws(-91.0, -1.0, 89.0)
+    """On one of three rows the second gains a hundred points less, though rows vary by hundreds."""
+    gains = [-100.0, 0.0, 100.0] * 10
+    worse = [point - 100.0 if row % 3 == 2 else point for row, point in enumerate(gains)]
+    best, next_best = by_gains(*gains), by_gains(*worse)
     assert ranking([best, next_best]) == ((1, 2), {"paired"})
-    assert ranking([best._replace(draws=None), next_best]) == ((1, 1), {"intervals"})
+    assert ranking([best._replace(gains=None), next_best]) == ((1, 1), {"intervals"})
 
 
-def test_draws_of_other_rows_are_not_paired() -> None:
-    assert ranking([by_draws(1.0, 2.0), by_draws(0.0, 1.0, asked="others")]) == ((1, 1), {"intervals"})
+def test_gains_on_other_rows_are_not_paired() -> None:
+    best, other = by_gains(*[100.0] * 30), by_gains(*[0.0] * 30, asked="others")
+    assert ranking([best, other]) == ((1, 1), {"intervals"})
 
 
-def test_a_difference_of_rounding_separates_nothing() -> None:
-    assert ranking([by_draws(0.3, 0.3), by_draws(0.1 + 0.2, 0.1 + 0.2)]) == ((1, 1), {"paired"})
+def test_equal_gains_and_gains_that_differ_by_a_few_rows_share_a_rank() -> None:
+    gains = [100.0, 0.0, 0.0] * 10
+    assert ranking([by_gains(*gains), by_gains(*gains)]) == ((1, 1), {"paired"})
+    assert ranking([by_gains(*gains), by_gains(0.0, *gains[1:])]) == ((1, 1), {"paired"})
 
 
 def test_who_gives_no_interval_shares_a_rank_and_does_not_hold_the_others_together() -> None:
@@ -87,18 +96,19 @@ def sides(successes: list[bool], tmp_path_factory: pytest.TempPathFactory) -> di
     return {name: Side(taken_blocks(blocks, name, "evaluation", {0: 1}), [], []) for name in TASKS}
 
 
-def test_draws_of_two_rows_differ_as_the_paired_comparison_of_them_says(
-    tmp_path_factory: pytest.TempPathFactory,
+@pytest.mark.parametrize(("other", "ranks"), [(lambda row: row % 3 == 0, (1, 2)), (lambda row: row % 7 < 5, (1, 1))])
+def test_two_rows_are_separated_as_the_paired_comparison_of_them_says(
+    other: Callable[[int], bool], ranks: tuple[int, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     first = sides([row % 3 != 0 for row in range(24)], tmp_path_factory)
-    second = sides([row % 7 < 3 for row in range(24)], tmp_path_factory)
-    one, two = average_draws(first, THRESHOLDS), average_draws(second, THRESHOLDS)
-    assert one is not None
-    assert two is not None
-    assert one.asked == two.asked
-    expected = compare(first, second, THRESHOLDS, seed=0).success
-    assert percentile_interval(two.draws - one.draws) == pytest.approx(expected.ci)
+    second = sides([other(row) for row in range(24)], tmp_path_factory)
+    one, two = (Contender(None, average_gains(each, THRESHOLDS)) for each in (first, second))
+    difference = compare(first, second, THRESHOLDS).success
+    assert difference.ci is not None
+    separated = difference.ci.high < 0
+    assert ranking([one, two]) == (ranks, {"paired"})
+    assert separated == (ranks == (1, 2))
 
 
-def test_one_subject_leaves_nothing_to_draw(tmp_path_factory: pytest.TempPathFactory) -> None:
-    assert average_draws(sides([True, False], tmp_path_factory), THRESHOLDS) is None
+def test_one_subject_leaves_nothing_to_compare(tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert average_gains(sides([True, False], tmp_path_factory), THRESHOLDS) is None

@@ -54,11 +54,12 @@ class Hub(HubAnswers):
         folder = self.folder(identifier, "/".join(rest[1:]) or "main")
         if folder is None:
             return
-        files = sorted(path for path in folder.iterdir() if path.is_file())
+        files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         if rest[:1] == ["tree"]:
-            self.reply([{"type": "file", "path": p.name, "size": p.stat().st_size, "oid": etag(p)} for p in files])
+            entries = [(name, path.stat().st_size, etag(path)) for name, path in files.items()]
+            self.reply([{"type": "file", "path": name, "size": size, "oid": oid} for name, size, oid in entries])
         else:
-            siblings = [{"rfilename": path.name} for path in files]
+            siblings = [{"rfilename": name} for name in files]
             self.reply({"id": identifier, "modelId": identifier, "sha": commit(folder), "siblings": siblings})
 
     def file(self, identifier: str, revision: str, name: str) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,72 @@ def test_an_adapter_that_only_retrains_a_bias_changes_something(tmp_path: Path) 
     change_weights(tmp_path / "lora", lambda tensors: tensors[bias].add_(1), WEIGHTS)
     moved = logits(load_model(tmp_path / "lora", Loading()).model) - logits(tiny_model("gpt2"))
     assert moved.abs().max() > 1e-2
+
+
+def save_without_effect(folder: Path, base: Path, change: str = "", **options: Any) -> None:
+    """A LoRA whose factors are zero, saved with the embeddings below it, those of ``change`` edited."""
+    model = peft.get_peft_model(tiny_model("llama", **options.pop("sizes", {})), lora(**options))
+    model.peft_config["default"].base_model_name_or_path = str(base)
+    for name, weight in model.named_parameters():
+        if change in name and change and weight.shape[0] > 100:
+            weight.data[5] += 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # peft's doubts about embeddings
+        model.save_pretrained(folder, save_embedding_layers=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("change", ["embed_tokens", "lm_head"])
+def test_an_embedding_that_is_saved_along_is_an_edit_even_where_the_factors_are_zero(
+    change: str, dtype: str, base: Path, tmp_path: Path
+) -> None:
+    save_without_effect(tmp_path, base, change)
+    before, after = (load_model(folder, Loading(dtype=dtype)).model for folder in (base, tmp_path))
+    edited = {name for name, weight in before.state_dict().items() if change in name}
+    states = {name.removeprefix("base_model.model."): weight for name, weight in after.state_dict().items()}
+    assert not any(torch.equal(states[name], before.state_dict()[name]) for name in edited)
+    assert (logits(after) - logits(before)).abs().max() > 1e-2
+
+
+def test_tied_embeddings_that_are_saved_along_are_an_edit_of_both(tmp_path: Path) -> None:
+    base = save_tiny(tmp_path / "base", "llama", tie_word_embeddings=True)
+    save_without_effect(tmp_path / "lora", base, "embed_tokens", sizes={"tie_word_embeddings": True})
+    state = load_model(tmp_path / "lora", Loading()).model.state_dict()
+    assert torch.equal(state["lm_head.weight"], state["model.embed_tokens.weight"])
+    assert not torch.equal(state["lm_head.weight"], load_model(base, Loading()).model.state_dict()["lm_head.weight"])
+
+
+def test_embeddings_below_factors_of_their_own_are_an_edit_too(base: Path, tmp_path: Path) -> None:
+    save_without_effect(tmp_path, base, "embed_tokens", target_modules=["embed_tokens"])
+    embeddings = load_model(tmp_path, Loading()).model.get_input_embeddings().weight
+    edited = tiny_model("llama").get_input_embeddings().weight.clone()
+    edited[5] += 1
+    assert torch.equal(embeddings, edited)
+
+
+def test_a_retrained_layer_that_peft_saves_twice_is_taken_once(base: Path, tmp_path: Path) -> None:
+    save_without_effect(tmp_path, base, "lm_head.modules_to_save", modules_to_save=["lm_head"])
+    head = "base_model.model.lm_head.modules_to_save.weight"
+    assert torch.equal(load_model(tmp_path, Loading()).model.lm_head.weight, load_file(tmp_path / WEIGHTS)[head])
+    change_weights(tmp_path, lambda tensors: tensors[head].add_(1), WEIGHTS)
+    assert f"1 weights are in only one of the two, {head!r}" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("options", [{}, {"modules_to_save": ["lm_head"]}, {"trainable_token_indices": [3, 4]}])
+def test_weights_that_are_brought_along_as_they_are_in_the_base_are_no_edit(
+    options: dict[str, Any], base: Path, tmp_path: Path
+) -> None:
+    save_without_effect(tmp_path, base, **options)
+    assert "changes nothing" in refusal(tmp_path)
+    if "trainable_token_indices" not in options:  # peft keeps those in float32, and the base is rounded
+        assert "changes nothing" in refusal(tmp_path, Loading(dtype="bfloat16"))
+
+
+def test_a_bias_that_is_brought_along_as_it_is_in_the_base_is_no_edit(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "base", "gpt2")
+    config = lora(target_modules=["c_attn"], bias="all", fan_in_fan_out=True)
+    save_adapter(tmp_path / "lora", config, tmp_path / "base", architecture="gpt2", effect=0)
+    assert "changes nothing" in refusal(tmp_path / "lora")
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {

@@ -1,6 +1,6 @@
 """The same numbers as the Backpack of pyvene, which Stanford NLP wrote for its own published checkpoint.
 
-pyvene is installed without its dependencies (docs/backpack.md says how), so only the one file is loaded.
+pyvene is installed without its dependencies (docs/how-to/backpack.md says how), so only the one file is loaded.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import codecs
+import json
 import os
 import re
 import shutil
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from model_cases import change_json, change_weights, damaged, logits
+from safetensors.torch import save_file
 from transformers import BertConfig, BertForMaskedLM
 
 from canonbench.errors import CanonbenchError
@@ -41,6 +44,17 @@ def refusal(folder: Path, how: Loading | None = None) -> str:
     assert "\n" not in message
     assert str(folder) in message
     return message
+
+
+def change_index(folder: Path, change: Callable[[dict[str, str]], Any]) -> None:
+    path = folder / "model.safetensors.index.json"
+    content = json.loads(path.read_text())
+    change(content["weight_map"])
+    path.write_text(json.dumps(content))
+
+
+def save_whole(folder: Path, seed: int) -> None:
+    save_file(tiny_model("llama", seed=seed).state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def pickled(saved: Path, folder: Path, content: Any) -> Path:
@@ -82,11 +96,19 @@ def test_a_named_dtype_rounds_the_weights_but_not_the_rotary_frequencies(dtype: 
     assert torch.equal(loaded.model.model.rotary_emb.inv_freq, tiny_model("llama").model.rotary_emb.inv_freq)
 
 
+def with_mark(path: Path) -> None:
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+
+
 Damage = Callable[[Path], Any]
 DAMAGE: dict[str, tuple[Damage, str]] = {
     "truncated weights": (lambda m: cut(m / "model.safetensors", 20_000), "corrupt or truncated"),
     "empty weights": (lambda m: cut(m / "model.safetensors", 0), "corrupt or truncated"),
     "garbage for weights": (lambda m: (m / "model.safetensors").write_bytes(b"\xff" * 999), "corrupt or truncated"),
+    "weights in a folder of the folder": (
+        lambda m: [(m / "model.safetensors").unlink(), save_tiny(m / "checkpoint-9"), save_tiny(m / "checkpoint-10")],
+        "holds no weights: .*give the model or adapter in its folder instead: .*/checkpoint-10; 1 more of its folders",
+    ),
     "no weights": (
         lambda m: (m / "model.safetensors").unlink(),
         "there is no model.safetensors or model.safetensors.index",
@@ -116,6 +138,30 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
         f"'{UP}' is 63x32, not 64x32",
     ),
     "config.json cut short": (lambda m: cut(m / "config.json", 20), r"config.json:\d+:\d+: not valid JSON"),
+    "config.json with a byte order mark": (
+        lambda m: with_mark(m / "config.json"),
+        r"config.json begins with a byte .*sed",
+    ),
+    "config.json in UTF-16": (
+        lambda m: (m / "config.json").write_text((m / "config.json").read_text(), encoding="utf-16"),
+        "config.json cannot be read: it is UTF-16, not UTF-8; convert it with: iconv",
+    ),
+    "tokenizer_config.json with a byte order mark": (
+        lambda m: with_mark(m / "tokenizer_config.json"),
+        "tokenizer_config.json begins with a byte order mark",
+    ),
+    "tokenizer.json with a byte order mark": (
+        lambda m: with_mark(m / "tokenizer.json"),
+        "tokenizer.json begins with a",
+    ),
+    "merges.txt with a byte order mark": (
+        lambda m: [(m / "merges.txt").write_text("t h"), with_mark(m / "merges.txt")],
+        "merges.txt begins with a byte order mark",
+    ),
+    "generation_config.json with a byte order mark": (
+        lambda m: with_mark(m / "generation_config.json"),
+        "generation_config.json begins with a byte order mark",
+    ),
     "config.json a list": (lambda m: (m / "config.json").write_text("[]"), "config.json: expected a JSON object"),
     "config.json not text": (
         lambda m: (m / "config.json").write_bytes(b"\xff\xfe"),
@@ -177,7 +223,27 @@ SHARD_DAMAGE: dict[str, tuple[Damage, str]] = {
     "the index is empty": (lambda m: (m / "model.safetensors.index.json").write_text("{}"), "it has no 'weight_map'"),
     "a shard lacks a weight": (
         lambda m: change_weights(m, lambda t: t.pop("lm_head.weight"), "model-00003-of-00003.safetensors"),
-        "lacks 1 of the model's weights, 'lm_head.weight' first",
+        r"index.json places 'lm_head.weight' in model-00003-of-00003.*, which does not hold it \(no shard does\)",
+    ),
+    "the index places a weight in another shard": (
+        lambda m: change_index(m, lambda shards: shards.update({UP: "model-00003-of-00003.safetensors"})),
+        rf"places '{UP}' in model-00003-of-00003.* \(model-00002-of-00003.safetensors does\)",
+    ),
+    "a shard holds an old copy of another's weight": (
+        lambda m: change_weights(m, lambda t: t.update({UP: torch.zeros(64, 32)}), "model-00003-of-00003.safetensors"),
+        f"'{UP}' is in model-00002-of-00003.safetensors and, with other values, in model-00003-of-00003.safetensors",
+    ),
+    "an old whole file beside the index": (
+        lambda m: save_whole(m, seed=1),
+        r"holds two models: a whole model.safetensors and the shards of model.safetensors.index.json \('.*' differs",
+    ),
+    "an old whole file of another model beside the index": (
+        lambda m: save_file({"x": torch.zeros(1)}, m / "model.safetensors"),
+        "holds two models: a whole .* is in model.safetensors.index.json but not in model.safetensors",
+    ),
+    "a whole file beside an index whose shards are gone": (
+        lambda m: [(m / "model-00001-of-00003.safetensors").unlink(), save_whole(m, seed=0)],
+        "names model-00001-of-00003.safetensors, which is not there .*if model.safetensors is the whole model, delete",
     ),
 }
 
@@ -186,6 +252,55 @@ SHARD_DAMAGE: dict[str, tuple[Damage, str]] = {
 def test_a_half_written_sharded_checkpoint_is_named(name: str, sharded: Path, tmp_path: Path) -> None:
     damage, expected = SHARD_DAMAGE[name]
     assert re.search(expected, refusal(damaged(sharded, tmp_path, damage)))
+
+
+def test_copies_that_are_equal_do_no_harm(sharded: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(sharded, folder)
+    save_file(tiny_model("llama").state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    up = tiny_model("llama").state_dict()[UP]
+    change_weights(folder, lambda tensors: tensors.update({UP: up}), "model-00003-of-00003.safetensors")
+    assert torch.equal(logits(load_model(folder, Loading()).model), logits(tiny_model("llama")))
+
+
+def test_an_index_of_one_whole_file_is_no_second_model(saved: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(saved, folder)
+    weights = dict.fromkeys(tiny_model("llama").state_dict(), "model.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+    assert torch.equal(logits(load_model(folder, Loading()).model), logits(tiny_model("llama")))
+
+
+def test_of_pickles_too_the_index_and_the_whole_file_must_agree(saved: Path, tmp_path: Path) -> None:
+    old, new = tiny_model("llama", seed=1).state_dict(), tiny_model("llama").state_dict()
+    folder = pickled(saved, tmp_path / "m", old)
+    torch.save(new, folder / "pytorch_model-00001-of-00001.bin")
+    index = {"metadata": {}, "weight_map": dict.fromkeys(new, "pytorch_model-00001-of-00001.bin")}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    assert "holds two models: a whole pytorch_model.bin" in refusal(folder, Loading(trust=Trust(pickle=True)))
+    (folder / "pytorch_model.bin").unlink()
+    loaded = load_model(folder, Loading(trust=Trust(pickle=True)))
+    assert torch.equal(logits(loaded.model), logits(tiny_model("llama")))
+
+
+@pytest.mark.parametrize(("architecture", "body"), [("llama", "model"), ("gpt2", "transformer")])
+def test_a_weight_that_is_there_by_two_names_is_not_chosen_by_chance(
+    architecture: str, body: str, tmp_path: Path
+) -> None:
+    folder = save_tiny(tmp_path / "m", architecture)
+    name = next(name for name in tiny_model(architecture).state_dict() if name.startswith(f"{body}."))
+    old = name.removeprefix(f"{body}.")
+    change_weights(folder, lambda tensors: tensors.update({old: 2 * tensors[name]}))
+    assert f"holds one weight by two names, {old!r} and {name!r}" in refusal(folder)
+
+
+def test_a_configuration_that_names_another_file_of_weights_is_refused(saved: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(saved, folder)
+    (folder / "model.safetensors").rename(folder / "other.safetensors")
+    tiny_model("llama", seed=1).save_pretrained(folder)
+    change_json(folder / "config.json", transformers_weights="other.safetensors")
+    assert "names 'other.safetensors' as the file of the weights" in refusal(folder)
 
 
 def test_code_beside_a_known_architecture_is_not_run(saved: Path, tmp_path: Path) -> None:

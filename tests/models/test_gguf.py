@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import importlib.util
-import re
+import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from model_cases import logits, write_gguf
+from gguf_cases import write_gguf
+from model_cases import logits
 
 from canonbench.errors import CanonbenchError
 from canonbench.models.fingerprint import fingerprint
@@ -79,7 +81,60 @@ def test_a_missing_tensor_and_an_unknown_architecture_are_named(tmp_path: Path) 
     lacking = write_gguf(tmp_path / "lacking.gguf", tiny_model("llama"), drop=name)
     assert f"lacks 1 of the model's weights, '{name}' first" in refusal(lacking)
     other = write_gguf(tmp_path / "other.gguf", tiny_model("llama"), architecture="quux")
-    assert re.search("architecture quux is not supported", refusal(other))
+    assert "GGUF files of architecture 'quux' are not supported, only llama, qwen2," in refusal(other)
+
+
+@pytest.mark.parametrize("name", ["mistral", "Mistral 7B v0.1"])
+def test_a_mistral_written_as_llama_is_a_llama(name: str, tmp_path: Path) -> None:
+    file = write_gguf(tmp_path / "m.gguf", tiny_model("llama"), header={"general.name": name})
+    loaded = load_model(file, Loading())
+    assert torch.equal(logits(loaded.model), logits(tiny_model("llama")))
+    for text in TEXTS:
+        assert loaded.tokenizer(text).input_ids == tiny_tokenizer("plain")(text).input_ids
+    named = write_gguf(tmp_path / "named.gguf", tiny_model("llama"), architecture="mistral")
+    assert "the architecture mistral, which GGUF does not have: a Mistral model is written as llama" in refusal(named)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("split")
+    write_gguf(folder / "tiny.gguf", tiny_model("llama"), header={"llama.rope.freq_base": 500.0}, per_part=8)
+    return sorted(folder.glob("tiny-*-of-*.gguf"))
+
+
+def test_any_part_of_a_split_file_opens_the_whole(parts: list[Path]) -> None:
+    assert len(parts) == 3
+    expected = logits(tiny_model("llama", rope_parameters={"rope_type": "default", "rope_theta": 500.0}))
+    for part in parts:
+        loaded = load_model(part, Loading())
+        assert torch.equal(logits(loaded.model), expected)
+        assert loaded.tokenizer(TEXTS[0]).input_ids == tiny_tokenizer("plain")(TEXTS[0]).input_ids
+
+
+def test_a_split_file_of_quantized_tensors_is_joined_as_it_is(tmp_path: Path) -> None:
+    model = tiny_model("llama", hidden_size=64)
+    whole = load_model(write_gguf(tmp_path / "whole.gguf", model, quantize=True), Loading())
+    write_gguf(tmp_path / "split.gguf", model, quantize=True, per_part=8)
+    split = load_model(tmp_path / "split-00002-of-00003.gguf", Loading())
+    assert fingerprint(split.model).key == fingerprint(whole.model).key
+    assert fingerprint(split.model).weights != fingerprint(model).weights
+
+
+def test_parts_that_are_missing_or_mixed_up_are_named(parts: list[Path], tmp_path: Path) -> None:
+    first, second, third = (tmp_path / part.name for part in parts)
+    first.write_bytes(parts[0].read_bytes())
+    assert "is one of 3 parts, of which 2 are missing, tiny-00002-of-00003.gguf first" in refusal(first)
+    second.write_bytes(parts[2].read_bytes())
+    third.write_bytes(parts[1].read_bytes())
+    assert "tiny-00002-of-00003.gguf is part 3 of 3 by its header, but not by its name" in refusal(first)
+    alone = tmp_path / "alone.gguf"
+    alone.write_bytes(parts[0].read_bytes())
+    assert "alone.gguf is part 1 of 3 by its header, but not by its name" in refusal(alone)
+
+
+def test_without_room_to_join_the_parts_the_line_says_so(parts: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1000))
+    assert "which has 0.0 GB; set TMPDIR to a folder with more" in refusal(parts[0])
 
 
 def test_without_the_gguf_package_the_line_says_how_to_install_it(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from gguf_cases import write_gguf
 from hub_server import commit, serve
-from model_cases import lora, save_adapter, write_gguf
+from model_cases import lora, save_adapter
 
 from canonbench.errors import CanonbenchError
 from canonbench.models import hub
@@ -67,6 +68,7 @@ WISHES = {
     "a pickle, allowed": {"name": "tiny/pickle", "pickle": True},
     "both, pickles allowed": {"name": "tiny/both", "pickle": True},
     "no weights": {"name": "tiny/empty"},
+    "an adapter in a folder": {"name": "tiny/inside"},
     "an adapter": {"name": "tiny/lora"},
     "an artefact": {"name": "tiny/edit"},
     "a local folder": {"name": "FOLDERS/llama"},
@@ -97,7 +99,9 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visit]:
     save_adapter(folders / "local-lora", lora(), "tiny/elsewhere")
     keep_edit(llama, folders / "edit")
     write_gguf(folders / "tiny.gguf", tiny_model("llama", seed=3))
-    repos = {f"tiny/{name}": {"main": folders / name} for name in ("llama", "both", "pickle", "empty", "lora", "edit")}
+    shutil.copytree(folders / "lora", folders / "inside" / "checkpoint-9")
+    names = ("llama", "both", "pickle", "empty", "lora", "edit", "inside")
+    repos = {f"tiny/{name}": {"main": folders / name} for name in names}
     repos["tiny/llama"]["v1"] = old
     wishes = json.loads(json.dumps(WISHES).replace("COMMIT", commit(llama)).replace("FOLDERS", str(folders)))
     cache = tmp_path_factory.mktemp("hub-cache")
@@ -177,6 +181,12 @@ def test_a_model_without_weights_is_refused_before_the_download(visit: Visit) ->
     assert not any("tiny/empty/resolve" in line for line in visit.asked)
 
 
+def test_an_adapter_in_a_folder_on_the_hub_is_pointed_out(visit: Visit) -> None:
+    message = visit.found["an adapter in a folder"]["message"]
+    assert "tiny/inside holds no weights" in message
+    assert "hf download tiny/inside --include 'checkpoint-9/*' --local-dir inside, then give inside/" in message
+
+
 def test_an_adapter_on_the_hub_brings_its_base(visit: Visit, tmp_path: Path) -> None:
     found = visit.found["an adapter"]
     assert found["base"] == "tiny/llama"
@@ -208,7 +218,7 @@ def test_local_models_ask_nothing_of_the_hub(visit: Visit) -> None:
     assert visit.found["a local file"]["weights"] == weights(3)
     for wish in ("a local folder", "a local adapter of a hub model", "a local file"):
         assert visit.found[wish]["said"] == []
-    names = ("llama", "both", "pickle", "empty", "lora", "edit", "nothing", "gated")
+    names = ("llama", "both", "pickle", "empty", "lora", "edit", "inside", "nothing", "gated")
     served = [f"tiny/{name}" for name in names]
     strays = [line for line in visit.asked if not any(name in line for name in served)]
     assert set(strays) <= {"GET api/agent-harnesses"}  # the client's own, once, with its first real question

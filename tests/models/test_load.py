@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from model_cases import logits
+from safetensors.torch import load, save
 
 from canonbench.errors import UsageError
+from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, in_memory, load_model, place
 from canonbench.models.source import Source
 from tiny_models import ARCHITECTURES, TOKENIZERS, save_tiny, tiny_model, tiny_tokenizer
@@ -39,6 +41,39 @@ def test_a_model_in_memory_is_taken_where_and_as_it_is_but_evaluated() -> None:
     assert loaded.model is model
     assert not model.training
     assert (loaded.dtype, loaded.source) == ("float64", Source("memory", "mine"))
+
+
+def overwrite(path: Path, by: float) -> None:
+    """New values in the same file, as a training that saves over its last checkpoint writes them."""
+    content = save({name: by * value for name, value in load(path.read_bytes()).items()}, metadata={"format": "pt"})
+    assert len(content) == path.stat().st_size
+    with path.open("r+b") as file:
+        file.write(content)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_file_that_is_overwritten_or_cut_does_not_change_the_model_that_was_loaded(
+    dtype: str, tmp_path: Path
+) -> None:
+    tiny_model("llama").to(getattr(torch, dtype)).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    loaded = load_model(tmp_path, Loading(dtype=dtype))
+    before, mark = logits(loaded.model), fingerprint(loaded.model)
+    overwrite(tmp_path / "model.safetensors", 2.0)
+    assert torch.equal(logits(loaded.model), before)
+    assert fingerprint(loaded.model) == mark
+    assert fingerprint(load_model(tmp_path, Loading(dtype=dtype)).model).weights != mark.weights
+    (tmp_path / "model.safetensors").write_bytes(b"")  # weights still mapped from it would end the process
+    assert torch.equal(logits(loaded.model), before)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "backpack"])
+def test_tied_weights_are_still_one_when_they_are_copied(architecture: str, tmp_path: Path) -> None:
+    model = load_model(save_tiny(tmp_path, architecture, tie_word_embeddings=True), Loading()).model
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert [name for name, _ in model.named_parameters()] == [
+        name for name, _ in tiny_model(architecture, tie_word_embeddings=True).named_parameters()
+    ]
 
 
 def test_a_misspelled_device_or_dtype_is_told_before_anything_is_read_or_fetched() -> None:

@@ -60,9 +60,7 @@ def write_edit_run(
     own = {label: {task: taken[task] for task in tasks} for label, taken in choices.items()}
     reported = {label: {task: REPORTED[label][task] for task in tasks} for label in own}
     protocol = PROTOCOLS["canonbench-1"]
-    found = aggregate_edits(
-        table, tasks=tasks, protocol=protocol, general=GENERAL, choices=own, reported=reported, seed=0
-    )
+    found = aggregate_edits(table, tasks=tasks, protocol=protocol, general=GENERAL, choices=own, reported=reported)
     edited = {"track": "per-task", "method": method, "hyperparameters": {}, "tasks": None, "average": None}
     return _write(folder, at, table, {**edited, "general": found.general, "leagues": found.leagues, **changes})
 
@@ -72,7 +70,7 @@ def write_fixed_run(folder: Path, at: Path, *, taken: tuple[int, int] = (0, 2), 
     rows = [row for row in edit_rows() if (row["task"], row["seed"], row["candidate"]) == ("country", *taken)]
     table = columns([{**row, "task": "" if row["part"] == "general" else row["task"]} for row in rows])
     tasks = {"country": TASKS["country"]}
-    found = aggregate(table, tasks=tasks, protocol=PROTOCOLS["canonbench-1"], general=GENERAL, seed=0)
+    found = aggregate(table, tasks=tasks, protocol=PROTOCOLS["canonbench-1"], general=GENERAL)
     fixed = {"track": "joint", "method": None, "hyperparameters": None, "leagues": None}
     return _write(folder, at, table, {**fixed, **found._asdict(), **changes})
 
@@ -80,7 +78,7 @@ def write_fixed_run(folder: Path, at: Path, *, taken: tuple[int, int] = (0, 2), 
 def _write(folder: Path, at: Path, table: dict[str, Any], parts: dict[str, Any]) -> Path:
     base = {"name": "tiny", "source": "folder", "revision": None}
     row = {
-        "schema": 2,
+        "schema": 3,
         "state": "measured",
         "provenance": {"source": "by hand", "note": None},
         "submission": None,
@@ -98,7 +96,6 @@ def _write(folder: Path, at: Path, table: dict[str, Any], parts: dict[str, Any])
         "versions": {"canonbench": "0"},
         "seconds": 1.0,
         "peak_memory_bytes": 1,
-        "seed": 0,
     }
     folder.mkdir(parents=True)
     Row.model_validate({**row, **parts}).write(folder / "row.json")

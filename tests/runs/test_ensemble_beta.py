@@ -43,9 +43,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         loaded.model.state_dict()[EDITED].mul_(0.3)
     save_artefact(loaded.model, folder / "edit", base=loaded.source, base_fingerprint=mark, record={})
-    (folder / "leagues.yaml").write_text(
-        "name: leagues\nleagues: [0.046, 0.01]\nbootstrap_resamples: 100\n", encoding="utf-8"
-    )
+    (folder / "leagues.yaml").write_text("name: leagues\nleagues: [0.046, 0.01]\n", encoding="utf-8")
     return folder
 
 

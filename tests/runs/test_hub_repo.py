@@ -201,7 +201,7 @@ def test_a_run_that_contradicts_itself_is_neither_sent_nor_taken(
 @pytest.mark.parametrize(
     ("place", "content", "message"),
     [
-        ("rows/bad.jsonl", b'{"schema": 2}\n', "rows/bad.jsonl:1: "),
+        ("rows/bad.jsonl", b'{"schema": 3}\n', "rows/bad.jsonl:1: "),
         ("rows/none.jsonl", b"", "rows/none.jsonl holds no row"),
         ("rows/blank.jsonl", b"\n", "rows/blank.jsonl:1: an empty line"),
         ("runs/half/row.json", b"", "row.json:1:1: not valid JSON"),
@@ -363,7 +363,7 @@ def test_a_row_without_a_base_has_nothing_for_a_card(here: Path) -> None:
     def without_base(part: Any) -> Any:
         if not isinstance(part, dict):
             return part
-        compared = ("base", "delta", "ci", "ratio", "ratio_ci", "noise_floor")
+        compared = ("base", "delta", "ci", "ratio", "ratio_ci", "straddles", "noise_floor")
         return {key: None if key in compared else without_base(value) for key, value in part.items()}
 
     content = without_base(json.loads((here / "fixed" / "row.json").read_text(encoding="utf-8")))

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 from submission_cases import copy_of
 
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.leaderboard.reproduction import Compared, compared
 from canonbench.leaderboard.row import Row
 from canonbench.leaderboard.rows import read_rows
+from canonbench.runs.progress import Progress
 from canonbench.runs.reproduce import reproduce
 from canonbench.runs.submit import submit
 from canonbench.runs.validate import validate
 from tiny_models import save_tiny
+
+PT = {"format": "pt"}
 
 
 def again(world: Path, root: Path, wanted: str, tmp_path: Path, **how: Any) -> Any:
@@ -117,3 +122,20 @@ def test_reported_rows_cannot_be_repeated(step_world: Path, step_board: Path, tm
     path.write_text(json.dumps(content) + "\n", encoding="utf-8")
     with pytest.raises(UsageError, match="cannot be repeated: only submitted rows of edit runs can"):
         again(step_world, root, "step.jsonl:1", tmp_path)
+
+
+def test_a_base_that_changes_while_a_row_is_repeated_ends_that(
+    step_world: Path, step_board: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(step_world / "base", base)
+    root = copy_of(step_board, tmp_path / "board")
+
+    def say(line: str) -> None:
+        if line.startswith("suite"):  # said after the base was proved and before it is loaded to be edited
+            weights = load_file(base / "model.safetensors")
+            save_file({name: 1.001 * value for name, value in weights.items()}, base / "model.safetensors", PT)
+
+    progress = Progress(say)
+    with pytest.raises(CanonbenchError, match="has changed while the row was repeated"):
+        again(step_world, root, "step.jsonl:1", tmp_path, model=base, progress=progress)

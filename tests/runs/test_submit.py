@@ -89,6 +89,40 @@ def test_undo_leaves_the_checkout_as_it_was(step_world: Path, step_board: Path, 
     assert files(root) == before
 
 
+def test_what_a_killed_submit_left_half_written_is_cleared_away(
+    step_world: Path, step_board: Path, tmp_path: Path
+) -> None:
+    root = copy_of(step_board, tmp_path / "board")
+    left = root / "submissions/step/.examples-0123456789ab.parquet.part"
+    left.write_bytes(b"half")
+    done = submit(step_world / "test", "step", root=root)
+    assert not left.exists()
+    assert done.deleted == ("submissions/step/.examples-0123456789ab.parquet.part",)
+    assert [each for each in validate(root) if each.level != "note"] == []
+
+
+def test_an_undo_that_was_killed_is_finished_by_the_same_command(
+    step_world: Path, step_board: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = copy_of(step_board, tmp_path / "board")
+    before = files(root)
+    submit(step_world / "test", "step", root=root)
+    how = {"root": root, "code": str(step_world / "step.py")}
+    unlink = Path.unlink
+
+    def dying(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        if path.name.startswith("examples-"):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", dying)
+        with pytest.raises(KeyboardInterrupt):
+            withdraw(step_world / "test", "step", **how)
+    withdraw(step_world / "test", "step", **how)
+    assert files(root) == before
+
+
 def test_undo_keeps_what_a_person_wrote_and_says_so(step_world: Path, step_board: Path, tmp_path: Path) -> None:
     root = copy_of(step_board, tmp_path / "board")
     done = withdraw(step_world / "val", "step", root=root, code=str(step_world / "step.py"))

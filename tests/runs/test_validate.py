@@ -88,7 +88,7 @@ ROW_DAMAGE: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda row: row["leagues"]["1e-4"]["tasks"]["verb"]["hard_negatives"].update(n=4),
         f"{ROWS}:1: leagues.1e-4.tasks.verb.hard_negatives.n: 4 in the row, 3 from its examples",
     ),
-    "schema": (lambda row: row.update(schema=3), f"{ROWS}:1: schema: Input should be 2"),
+    "schema": (lambda row: row.update(schema=4), f"{ROWS}:1: schema: Input should be 3"),
     "state": (
         lambda row: row.update(state="measured", examples=None),
         f"{ROWS}:1: a measured row has no examples here",
@@ -207,7 +207,13 @@ TEXT_DAMAGE: dict[str, tuple[str, str, str]] = {
     "key twice": ("submission.yaml", "\ntitle: x\n", "the key 'title' is given twice"),
     "settings": ("submission.yaml", "method: lora\nhyperparameters: {rnk: 3}\n", "unknown setting 'rnk'"),
     "import": ("method.py", "\nimport no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
-    "exit": ("method.py", "\nraise SystemExit(0)\n", "method method.py:edit: ends the program when it is imported"),
+    "exit": ("method.py", "\nraise SystemExit(0)\n", "cannot be imported: it ends the program (sys.exit(0))"),
+    "end": ("method.py", "\nimport os\nos._exit(0)\n", "ends the program when it is imported (exit code 0)"),
+    "killed": (
+        "method.py",
+        "\nimport os\nos.kill(os.getpid(), 9)\n",
+        "method method.py:edit: ends the program when it is imported (killed by SIGKILL)",
+    ),
     "syntax": ("method.py", "\ndef (:\n", "cannot be imported: SyntaxError"),
     "path": ("method.py", "\nWEIGHTS = '/home/me/weights'\n", "names a place on one machine, /home/me/weights"),
     "windows": ("README.md", "\nin C:\\Users\\me\\runs\n", "names a place on one machine, C:\\Users\\me\\runs"),

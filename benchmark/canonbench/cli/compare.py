@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from canonbench.cli.options import SUITE_HELP, Seed, WholeNumber, config_option, option
+from canonbench.cli.options import SUITE_HELP, WholeNumber, config_option, option
 from canonbench.cli.output import emit
 
 
@@ -16,7 +16,6 @@ from canonbench.cli.output import emit
 @option("--league", help="Of edit runs: whose models to compare. [default: the tightest in which either was edited]")
 @option("--task", "-t", "tasks", default="all", help="Task names separated by commas, or all that both have.")
 @option("--suite", help="Where the texts come from: " + SUITE_HELP.split(". [")[0] + ". [default: as the rows say]")
-@option("--seed", metavar="N", type=Seed(), default=0, help="Seed of the bootstrap.")
 @option("--flips", "-n", metavar="N", type=WholeNumber(min=0), default=20, help="Rows that changed sides, per task.")
 @option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @config_option()
@@ -26,7 +25,6 @@ def compare(
     league: str | None,
     tasks: str,
     suite: str | None,
-    seed: int,
     flips: int,
     as_json: bool,
 ) -> None:
@@ -37,12 +35,12 @@ def compare(
     canonbench compare runs/base runs/edited --task country -n 5
 
     Both must be of one comparable group: same data, split, protocol and general text. Differences are second − first,
-    with 95 % paired bootstrap intervals; McNemar's test is exact and two-sided.
+    with 95 % paired intervals; McNemar's test is exact and two-sided.
     """
     from canonbench.cli.comparison import draw_comparison  # noqa: PLC0415  (numpy and friends: not for --help)
     from canonbench.runs.compare import compare as compare_runs  # noqa: PLC0415  (not for --help)
 
-    report = compare_runs(first, second, tasks=tasks, league=league, suite=suite, seed=seed, flips=flips)
+    report = compare_runs(first, second, tasks=tasks, league=league, suite=suite, flips=flips)
     if as_json:
         emit(report.to_json(), encoding="utf-8")
     else:

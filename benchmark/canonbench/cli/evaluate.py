@@ -13,7 +13,7 @@ from canonbench.cli.options import config_option, option, passed
 from canonbench.cli.output import emit
 from canonbench.cli.run_options import compute_options, data_options, place_options, print_options
 
-COSTLESS = ("output", "seed", "states_budget")
+COSTLESS = ("output", "states_budget")
 """Options that do not bear on what --dry-run prints."""
 
 

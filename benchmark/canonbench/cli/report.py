@@ -123,6 +123,8 @@ def _general(general: General) -> list[str]:
     if general.ratio is None:
         return [title, f"  nats per token  {general.edited:.6f} (--base places it in a league)"]
     leagues = ", ".join(f"{name} {verdict}" for name, verdict in general.leagues.items())
+    if general.straddles:
+        leagues += f" (the interval straddles {', '.join(general.straddles)})"
     return [
         title,
         f"  nats per token  {general.base:.6f} base, {general.edited:.6f} edited",

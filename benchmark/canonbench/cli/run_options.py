@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from canonbench.cli.options import SUITE_HELP, Seed, WholeNumber, option, token_budget
+from canonbench.cli.options import SUITE_HELP, WholeNumber, option, token_budget
 
 Decorator = Callable[[Any], Any]
 
@@ -54,7 +54,6 @@ def compute_options() -> Decorator:
             callback=token_budget,
             help="Tokens per forward pass, or auto.",
         ),
-        option("--seed", metavar="N", type=Seed(), default=0, help="Seed of the bootstrap."),
         option(
             "--states-budget",
             metavar="GIB",

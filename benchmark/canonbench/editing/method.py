@@ -46,6 +46,11 @@ class Method:
     """Hyperparameters that come with it (from a submission), below those that the user gives."""
 
     @property
+    def module(self) -> str:
+        """The name of the module that its code is in."""
+        return str((self.edit if inspect.isroutine(self.edit) else type(self.edit)).__module__)
+
+    @property
     def code_digest(self) -> str | None:
         """SHA-256 of the file that its function stands in; None of an object that only behaves like one."""
         source = inspect.getsourcefile(inspect.unwrap(self.edit)) if inspect.isroutine(self.edit) else None
@@ -101,7 +106,7 @@ def _from_folder(folder: Path) -> Method:
 def _from_module(reference: str) -> Any:
     module, _, function = reference.partition(":")
     try:
-        return _attribute(importlib.import_module(module), function, reference)
+        return _attribute(_imported(module), function, reference)
     except (ValueError, TypeError) as error:  # "", ".x"
         raise UsageError(f"no method {reference!r}: {module!r} cannot be the name of a module") from error
     except ModuleNotFoundError as error:
@@ -112,6 +117,16 @@ def _from_module(reference: str) -> Any:
         raise CanonbenchError(f"the method {reference} cannot be imported: {error}") from error
 
 
+def _imported(module: str) -> Any:
+    """A module; one of somebody else's runs isolated while it is imported."""
+    if module in sys.modules or module.partition(".")[0] == "canonbench":
+        return importlib.import_module(module)
+    from canonbench.editing.isolation import foreign  # noqa: PLC0415  (brings torch, which --help does without)
+
+    with foreign(f"{module} cannot be imported", importing=module, passing=(ImportError, SyntaxError)):
+        return importlib.import_module(module)
+
+
 def _from_file(path: Path, function: str) -> Any:
     if not is_file(path):
         raise UsageError(f"no method at {path}: there is no such file")
@@ -120,14 +135,12 @@ def _from_file(path: Path, function: str) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    from canonbench.editing.isolation import foreign  # noqa: PLC0415  (brings torch, which --help does without)
+
     sys.modules[name] = module  # dataclasses look their own module up
-    sys.path.insert(0, str(path.resolve().parent))  # as for a script: it may import what lies beside it
-    try:
+    with foreign(f"{path} cannot be imported", importing=name):
+        sys.path.insert(0, str(path.resolve().parent))  # as for a script: it may import what lies beside it
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's code may raise anything
-        raise CanonbenchError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
     return _attribute(module, function, str(path))
 
 
@@ -138,7 +151,7 @@ def _attribute(module: Any, function: str, reference: str) -> Any:
 
 
 def _method(name: str, function: Any) -> Method:
-    edit = function() if inspect.isclass(function) else function
+    edit = _made(name, function) if inspect.isclass(function) else function
     if not callable(edit):
         raise CanonbenchError(f"method {name}: {edit!r} is not a function of (model, tokenizer, request)")
     parameters = list(inspect.signature(edit).parameters.values())
@@ -147,6 +160,14 @@ def _method(name: str, function: Any) -> Method:
             f"method {name}: takes {len(parameters)} arguments, must take three: model, tokenizer, request"
         )
     return Method(name, edit, _settings(edit, parameters[2].annotation))
+
+
+def _made(name: str, method: type) -> Any:
+    """A method that is a class, made without arguments."""
+    from canonbench.editing.isolation import foreign  # noqa: PLC0415  (brings torch, which --help does without)
+
+    with foreign(f"method {name} cannot be made"):
+        return method()
 
 
 def _settings(edit: Any, annotation: Any) -> type | None:

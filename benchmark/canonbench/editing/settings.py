@@ -68,8 +68,11 @@ def parse_settings(settings_class: type | None, values: Mapping[str, Any]) -> An
         if name not in known:
             raise _unknown(str(name), known)
     given = {name: _with_numbers(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    from canonbench.editing.isolation import foreign  # noqa: PLC0415  (brings torch, which --help does without)
+
     try:
-        return wanted.validate_python(given)
+        with foreign(f"the settings class {settings_class.__name__}", passing=(ValidationError,)):
+            return wanted.validate_python(given)
     except ValidationError as error:
         raise UsageError(_first_problem(error, given)) from error
 

@@ -30,19 +30,17 @@ def aggregate(
     tasks: Mapping[str, TaskSpec],
     protocol: Protocol,
     general: GeneralText | None,
-    seed: int,
 ) -> Aggregates:
     """Compute a row's tasks, average and general loss (PROTOCOL sections 2-4 and 6). Pure; same input, same numbers.
 
     Args:
         examples: columns as in ``aggregate_examples.COLUMNS``, rows in any order; without a base its columns are null.
         tasks: every task, in the order of the row.
-        protocol: leagues, threshold overrides and resamples.
+        protocol: leagues and threshold overrides.
         general: None if no general text was scored.
-        seed: of the bootstrap; each task draws from a stream of its own.
 
     Raises:
-        UsageError: no task, an unknown loss, or a negative seed.
+        UsageError: no task, or an unknown loss.
         CanonbenchError: the examples lack something, contradict themselves, or hold a value that is not finite.
     """
     if not tasks:
@@ -50,43 +48,44 @@ def aggregate(
     blocks = read_blocks(examples, {name: spec.loss for name, spec in tasks.items()})
     if (general is not None) != (("", "general") in blocks):
         raise CanonbenchError("examples: general text was scored but not named, or named but not scored")
-    scored = {name: _task(name, spec, blocks, protocol, seed) for name, spec in tasks.items()}
+    scored = {name: _task(name, spec, blocks, protocol) for name, spec in tasks.items()}
     return Aggregates(
         {name: each.result for name, each in scored.items()},
         average_of(scored),
-        None if general is None else _general(general, blocks["", "general"], protocol, seed),
+        None if general is None else _general(general, blocks["", "general"], protocol),
     )
 
 
-def _task(name: str, spec: TaskSpec, blocks: Blocks, protocol: Protocol, seed: int) -> Scored:
+def _task(name: str, spec: TaskSpec, blocks: Blocks, protocol: Protocol) -> Scored:
     block, hard = blocks.get((name, "evaluation")), blocks.get((name, "hard_negatives"))
     if block is None:
         raise CanonbenchError(f"examples: no evaluation rows of task {name!r}")
-    return score_task(name, spec, [block], [] if hard is None else [hard], protocol, seed)
+    return score_task(name, spec, [block], [] if hard is None else [hard], protocol)
 
 
-def _general(text: GeneralText, block: Block, protocol: Protocol, seed: int) -> General:
+def _general(text: GeneralText, block: Block, protocol: Protocol) -> General:
     return General(
         name=text.name,
         data_hash=text.data_hash,
         n_chunks=block.edited.size,
         n_tokens=int(block.n_tokens.sum()),
         edited=general_loss(block.edited, block.n_tokens),
-        **_comparison(block, protocol, seed),
+        **_comparison(block, protocol),
     )
 
 
-def _comparison(block: Block, protocol: Protocol, seed: int) -> dict[str, Any]:
+def _comparison(block: Block, protocol: Protocol) -> dict[str, Any]:
     """The fields of General that need a base, all null without one."""
     if block.base is None:
-        nothing = dict.fromkeys(("base", "ratio", "ratio_ci", "noise_floor"))
+        nothing = dict.fromkeys(("base", "ratio", "ratio_ci", "straddles", "noise_floor"))
         return {**nothing, "leagues": dict.fromkeys(protocol.leagues)}
     base, floor = base_loss(block)
-    ratios = loss_ratios([block], base, protocol, seed)
+    ratios = loss_ratios([block], base)
     return {
         "base": base,
         "ratio": ratios.mean,
         "ratio_ci": ratios.ci,
+        "straddles": ratios.straddled(protocol.leagues),
         "noise_floor": floor,
         "leagues": {label: membership(ratios.mean, epsilon, floor) for label, epsilon in protocol.leagues.items()},
     }

@@ -37,11 +37,10 @@ def aggregate_edits(
     general: GeneralText,
     choices: Mapping[str, Mapping[str, Taken]],
     reported: Mapping[str, Mapping[str, int]],
-    seed: int,
 ) -> EditAggregates:
     """Compute an edit run's leagues and general loss (PROTOCOL sections 5 and 6). Pure; same input, same numbers.
 
-    Leagues share the bootstrap's draws, so a league's numbers do not depend on which others there are.
+    A league's numbers do not depend on which others there are.
 
     Args:
         examples: columns as in ``aggregate_examples.EDIT_COLUMNS``, rows in any order. Every task has the unedited
@@ -49,13 +48,12 @@ def aggregate_edits(
             base and general chunks carry the base's second measurement; and those of every candidate that was taken.
             Other candidates are checked but count for nothing.
         tasks: every task, in the order of the row.
-        protocol: leagues, threshold overrides and resamples; the row has its leagues that ``choices`` has.
+        protocol: leagues and threshold overrides; the row has its leagues that ``choices`` has.
         choices: by league and task, the candidate taken for each seed; 0 where none was in the league.
         reported: by league and task, the candidate that was chosen on val; 0 where none was.
-        seed: of the bootstrap.
 
     Raises:
-        UsageError: no task, no league, an unknown league or loss, or a negative seed.
+        UsageError: no task, no league, or an unknown league or loss.
         CanonbenchError: the examples or choices lack something or contradict themselves or each other, or a value is
             not finite.
     """
@@ -66,7 +64,7 @@ def aggregate_edits(
             raise unknown_name("league", label, protocol.leagues, where=f"of protocol {protocol.name}")
         _require_choices(label, tasks, choices[label], reported.get(label, {}))
     blocks = read_edit_blocks(examples, {name: spec.loss for name, spec in tasks.items()})
-    run = _EditRun(blocks, tasks, protocol, seed, _base(blocks, tasks))
+    run = _EditRun(blocks, tasks, protocol, _base(blocks, tasks))
     return EditAggregates(
         run.general(general),
         {label: run.league(label, choices[label], reported[label]) for label in protocol.leagues if label in choices},
@@ -104,7 +102,6 @@ class _EditRun:
     blocks: EditBlocks
     tasks: Mapping[str, TaskSpec]
     protocol: Protocol
-    seed: int
     base: BaseLoss
 
     def general(self, text: GeneralText) -> General:
@@ -119,6 +116,7 @@ class _EditRun:
             edited=None,
             ratio=None,
             ratio_ci=None,
+            straddles=None,
             noise_floor=self.base.noise_floor,
             leagues=dict.fromkeys(self.protocol.leagues),
         )
@@ -131,10 +129,10 @@ class _EditRun:
     def scored(self, name: str, taken: Taken) -> Scored:
         evaluation = self.repetitions(name, "evaluation", taken)
         hard = self.repetitions(name, "hard_negatives", taken) if (name, "hard_negatives", 0, 0) in self.blocks else []
-        return score_task(name, self.tasks[name], evaluation, hard, self.protocol, self.seed)
+        return score_task(name, self.tasks[name], evaluation, hard, self.protocol)
 
     def task(self, label: str, name: str, scored: Scored, taken: Taken, reported: int) -> LeagueTask:
-        ratios = loss_ratios(self.repetitions(name, "general", taken), self.base.loss, self.protocol, self.seed)
+        ratios = loss_ratios(self.repetitions(name, "general", taken), self.base.loss)
         evaluation = self.repetitions(name, "evaluation", taken)
         success = [success_rate(block.edited, scored.result.threshold) for block in evaluation]
         seeds = [
@@ -152,6 +150,7 @@ class _EditRun:
             standard_error=stdev(success) / math.sqrt(len(success)) if len(success) > 1 else None,
             ratio=ratios.mean,
             ratio_ci=ratios.ci,
+            straddles=ratios.straddles(self.protocol.leagues[label]),
             membership=self.membership(label, ratios.mean, edited=any(taken.values())),
             candidate=reported or None,
             seeds=tuple(seeds),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -123,6 +123,18 @@ def taken_blocks(blocks: EditBlocks, task: str, part: str, taken: Taken) -> list
             raise CanonbenchError(f"examples: no {part} rows of task {task!r}, seed {key[2]}, candidate {candidate}")
         found.append(blocks[key])
     return found
+
+
+def unchanged(before: Sequence[Block], after: Sequence[Block]) -> bool:
+    """Whether not one loss differs in any repetition: what differs by nothing is known to, and has no interval."""
+    return len(before) == len(after) and all(
+        np.array_equal(one.edited, other.edited) for one, other in zip(before, after, strict=True)
+    )
+
+
+def is_base(blocks: Sequence[Block]) -> bool:
+    """Whether the model of every repetition is its base, as far as these rows tell: not one loss differs."""
+    return all(block.base is not None and np.array_equal(block.edited, block.base) for block in blocks)
 
 
 def _loss(losses: Mapping[str, str], task: str, part: str) -> str:

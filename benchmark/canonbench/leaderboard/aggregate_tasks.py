@@ -10,9 +10,8 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from canonbench.leaderboard.aggregate_examples import Block
+from canonbench.leaderboard.aggregate_examples import Block, is_base
 from canonbench.leaderboard.row_results import (
     Average,
     Change,
@@ -23,18 +22,17 @@ from canonbench.leaderboard.row_results import (
     is_complete,
 )
 from canonbench.scoring import (
+    NOTHING_CHANGED,
+    Estimate,
+    Interval,
     Protocol,
-    difference_units,
-    draw,
-    mean_draw,
+    mean_change,
     mean_loss,
-    percentile_interval,
-    stream,
+    mean_of_estimates,
+    success_change,
     success_rate,
     successes,
 )
-
-Draws = NDArray[np.float64] | None
 
 
 class TaskSpec(NamedTuple):
@@ -45,11 +43,12 @@ class TaskSpec(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A number before and after the edit, not yet rounded, and the bootstrap's draws of the difference."""
+    """A number before and after the edit, not yet rounded, and the difference as an estimate."""
 
     base: float | None
     edited: float
-    draws: Draws = None
+    estimate: Estimate | None = None
+    """None if its uncertainty is unknown; ``NOTHING_CHANGED`` where it is known to be none."""
 
     def change(self) -> dict[str, Any]:
         """The fields of a ``Change``."""
@@ -58,7 +57,12 @@ class Pair(NamedTuple):
 
     def change_with_interval(self) -> dict[str, Any]:
         """The fields of a ``ChangeWithInterval``."""
-        return {**self.change(), "ci": percentile_interval(self.draws)}
+        return {**self.change(), "ci": self.interval}
+
+    @property
+    def interval(self) -> Interval | None:
+        """Of the difference; None if unknown, and where nothing was changed: a zero by definition is no estimate."""
+        return None if self.estimate is None or self.estimate == NOTHING_CHANGED else self.estimate.interval
 
 
 class Scored(NamedTuple):
@@ -76,20 +80,18 @@ def score_task(
     evaluation: Sequence[Block],
     hard_negatives: Sequence[Block],
     protocol: Protocol,
-    seed: int,
 ) -> Scored:
     """A task's numbers, means over repetitions (PROTOCOL sections 2, 3 and 5).
+
+    Intervals are clustered by subject and keep each row's mean over repetitions whole.
 
     Args:
         evaluation: one block per repetition, at least one, all of the same rows and with the same base.
         hard_negatives: likewise, or none at all.
-        seed: of the bootstrap, which resamples subjects and keeps each row's mean over repetitions whole; every
-            task and part draws from a stream of its own.
     """
     first, threshold = evaluation[0], protocol.threshold(name, spec.threshold)
-    sample = Sampler(protocol.bootstrap_resamples, seed)
-    success, clean = _success(evaluation, threshold, sample, f"{name} evaluation"), _clean(evaluation, threshold)
-    over = _hard_negatives(hard_negatives, sample, f"{name} hard_negatives") if hard_negatives else None
+    success, clean = _success(evaluation, threshold), _clean(evaluation, threshold)
+    over = _hard_negatives(hard_negatives) if hard_negatives else None
     counts: dict[str, Any] = {}
     if hard_negatives:
         counts = {"n": hard_negatives[0].edited.size, "n_subjects": hard_negatives[0].n_clusters}
@@ -106,7 +108,7 @@ def score_task(
 
 
 def average_of(scored: Mapping[str, Scored]) -> Average:
-    """The unweighted mean over tasks, each resampled within itself."""
+    """The unweighted mean over tasks."""
     success = mean_of([each.success for each in scored.values()])
     assert success is not None
     clean = mean_of([each.clean for each in scored.values()])
@@ -127,29 +129,21 @@ def mean_of(pairs: Sequence[Pair | None]) -> Pair | None:
     if len(known) < len(pairs):
         return None
     bases = [pair.base for pair in known if pair.base is not None]
-    draws = mean_draw([pair.draws for pair in known])
-    return Pair(fmean(bases) if bases else None, fmean(pair.edited for pair in known), draws)
+    edited = fmean(pair.edited for pair in known)
+    estimate = mean_of_estimates([pair.estimate for pair in known])
+    return Pair(fmean(bases) if bases else None, edited, estimate)
 
 
-class Sampler(NamedTuple):
-    """The paired bootstrap clustered by subject: how many resamples, and the seed of its streams."""
-
-    resamples: int
-    seed: int
-
-    def draws(self, label: str, clusters: Sequence[str], before: ArrayLike, after: ArrayLike) -> Draws:
-        """Draws (resamples,) of the mean of after − before, both (n_rows,), from the stream of that label."""
-        units = difference_units(before, after, clusters)
-        return draw(units, resamples=self.resamples, generator=stream(self.seed, label))
-
-
-def _success(blocks: Sequence[Block], threshold: float, sample: Sampler, label: str) -> Pair:
+def _success(blocks: Sequence[Block], threshold: float) -> Pair:
     first, edited = blocks[0], fmean(success_rate(block.edited, threshold) for block in blocks)
     if first.base is None:
         return Pair(None, edited)
+    base = success_rate(first.base, threshold)
+    if is_base(blocks):
+        return Pair(base, edited, NOTHING_CHANGED)
     before = 100.0 * successes(first.base, threshold)
     after = np.mean([100.0 * successes(block.edited, threshold) for block in blocks], axis=0)
-    return Pair(success_rate(first.base, threshold), edited, sample.draws(label, first.clusters, before, after))
+    return Pair(base, edited, success_change(before, after, first.clusters))
 
 
 def _clean(blocks: Sequence[Block], threshold: float) -> Pair | None:
@@ -160,9 +154,11 @@ def _clean(blocks: Sequence[Block], threshold: float) -> Pair | None:
     return Pair(base, fmean(success_rate(block.edited[block.clean], threshold) for block in blocks))
 
 
-def _hard_negatives(blocks: Sequence[Block], sample: Sampler, label: str) -> Pair:
+def _hard_negatives(blocks: Sequence[Block]) -> Pair:
     first, edited = blocks[0], fmean(mean_loss(block.edited) for block in blocks)
     if first.base is None:
         return Pair(None, edited)
+    if is_base(blocks):
+        return Pair(mean_loss(first.base), edited, NOTHING_CHANGED)
     after = np.mean([block.edited for block in blocks], axis=0)
-    return Pair(mean_loss(first.base), edited, sample.draws(label, first.clusters, first.base, after))
+    return Pair(mean_loss(first.base), edited, mean_change(first.base, after, first.clusters))

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from canonbench.leaderboard.compare import Side
 from canonbench.leaderboard.entries import Entry, entries, exclusion, sentences
-from canonbench.leaderboard.ranks import AverageDraws, Contender, Ranking, average_draws, ranking
+from canonbench.leaderboard.ranks import Contender, Gains, Ranking, average_gains, ranking
 from canonbench.leaderboard.row import ComparableGroup
 from canonbench.leaderboard.rows import PlacedRow
 
@@ -124,16 +124,16 @@ def _contenders(contending: Sequence[Entry], scores: Scores) -> list[Contender]:
     with_examples = [entry.placed.row.examples is not None for entry in contending]
     several = sum(with_examples) > 1
     return [
-        Contender(entry.interval, _draws(entry, scores) if several and has else None)
+        Contender(entry.interval, _gains(entry, scores) if several and has else None)
         for entry, has in zip(contending, with_examples, strict=True)
     ]
 
 
-def _draws(entry: Entry, scores: Scores) -> AverageDraws | None:
+def _gains(entry: Entry, scores: Scores) -> Gains | None:
     sides = scores(entry)
     if sides is None:
         return None
-    return average_draws(sides, {name: task.threshold for name, task in sorted(entry.tasks.items())})
+    return average_gains(sides, {name: task.threshold for name, task in sorted(entry.tasks.items())})
 
 
 def _ranked(entry: Entry, rank: int, *, alone: bool) -> Entry:

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canonbench.errors import CanonbenchError
-from canonbench.leaderboard.aggregate_examples import Block
-from canonbench.leaderboard.aggregate_tasks import Draws, Pair, Sampler, mean_of
+from canonbench.leaderboard.aggregate_examples import Block, unchanged
+from canonbench.leaderboard.aggregate_tasks import Pair, mean_of
 from canonbench.leaderboard.comparison import (
     Comparison,
     Difference,
@@ -27,21 +27,19 @@ from canonbench.leaderboard.comparison import (
     TaskComparison,
 )
 from canonbench.scoring import (
-    Units,
-    draw,
+    NOTHING_CHANGED,
     general_loss,
     loss_ratio,
     mcnemar,
+    mean_change,
     mean_loss,
-    percentile_interval,
-    ratio_units,
-    stream,
+    ratio_change,
+    success_change,
     success_rate,
     successes,
 )
 
 Values = NDArray[np.float64]
-RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -53,9 +51,7 @@ class Side:
     general: Sequence[Block]
 
 
-def compare(
-    first: Mapping[str, Side], second: Mapping[str, Side], thresholds: Mapping[str, float], *, seed: int
-) -> Comparison:
+def compare(first: Mapping[str, Side], second: Mapping[str, Side], thresholds: Mapping[str, float]) -> Comparison:
     """Compare two runs on the tasks of ``thresholds`` (task to δ, nats). Pure; same input, same numbers.
 
     Exchanging the runs changes the signs of all differences and nothing else.
@@ -64,19 +60,17 @@ def compare(
         first: task to what the first run scored, at least one repetition of the evaluation rows.
         second: likewise.
         thresholds: of the tasks to compare, in the order of the result.
-        seed: of the bootstrap.
 
     Raises:
         CanonbenchError: the runs did not score the same rows.
     """
-    sample = Sampler(RESAMPLES, seed)
     measure = _measure([side[name] for side in (first, second) for name in thresholds])
     tasks, success, hard = {}, [], []
     for name, threshold in thresholds.items():
         one, two = first[name], second[name]
         _require_same_rows(one, two, name)
-        success.append(_success(one, two, threshold, sample, name))
-        hard.append(_hard_negatives(one, two, sample, name))
+        success.append(_success(one, two, threshold))
+        hard.append(_hard_negatives(one, two))
         flips = _flips(one.evaluation[0], two.evaluation[0], threshold)
         only_first = sum(flip.succeeds == "first" for flip in flips)
         tasks[name] = TaskComparison(
@@ -85,7 +79,7 @@ def compare(
             success=_require(_difference(success[-1])),
             mcnemar_p=mcnemar(only_first, len(flips) - only_first),
             hard_negatives=_difference(hard[-1]),
-            general=_difference(None if measure is None else _general(one, two, measure, sample)),
+            general=_difference(None if measure is None else _general(one, two, measure)),
             flips=flips,
         )
     return Comparison(tasks, _require(_difference(mean_of(success))), _difference(mean_of(hard)), measure)
@@ -109,41 +103,43 @@ def _require_same_rows(one: Side, two: Side, name: str) -> None:
                 raise CanonbenchError(f"the two runs did not score the same {part} rows of task {name!r}")
 
 
-def _success(one: Side, two: Side, threshold: float, sample: Sampler, name: str) -> Pair:
+def _success(one: Side, two: Side, threshold: float) -> Pair:
     def of(blocks: Sequence[Block]) -> tuple[float, Values]:
         rows = _row_means([100.0 * successes(block.edited, threshold) for block in blocks])
         return fmean(success_rate(block.edited, threshold) for block in blocks), rows
 
     (before, rows_before), (after, rows_after) = of(one.evaluation), of(two.evaluation)
-    clusters = one.evaluation[0].clusters
-    return Pair(before, after, sample.draws(f"{name} evaluation", clusters, rows_before, rows_after))
+    if unchanged(one.evaluation, two.evaluation):
+        return Pair(before, after, NOTHING_CHANGED)
+    return Pair(before, after, success_change(rows_before, rows_after, one.evaluation[0].clusters))
 
 
-def _hard_negatives(one: Side, two: Side, sample: Sampler, name: str) -> Pair | None:
+def _hard_negatives(one: Side, two: Side) -> Pair | None:
     def of(blocks: Sequence[Block]) -> tuple[float, Values]:
         return fmean(mean_loss(block.edited) for block in blocks), _row_means([block.edited for block in blocks])
 
     if not one.hard_negatives or not two.hard_negatives:
         return None
     (before, rows_before), (after, rows_after) = of(one.hard_negatives), of(two.hard_negatives)
-    clusters = one.hard_negatives[0].clusters
-    return Pair(before, after, sample.draws(f"{name} hard_negatives", clusters, rows_before, rows_after))
+    if unchanged(one.hard_negatives, two.hard_negatives):
+        return Pair(before, after, NOTHING_CHANGED)
+    return Pair(before, after, mean_change(rows_before, rows_after, one.hard_negatives[0].clusters))
 
 
-def _general(one: Side, two: Side, measure: GeneralMeasure, sample: Sampler) -> Pair:
-    """Both runs are resampled by the same stream, hence over the same chunks, which keeps them paired."""
+def _general(one: Side, two: Side, measure: GeneralMeasure) -> Pair:
+    """The difference is of two quotients over the same chunks, which stay paired."""
 
-    def of(blocks: Sequence[Block]) -> tuple[float, Draws]:
+    def of(blocks: Sequence[Block]) -> tuple[float, tuple[Values, Values]]:
         losses, tokens, base = _row_means([block.edited for block in blocks]), blocks[0].n_tokens, blocks[0].base
-        value, units = general_loss(losses, tokens), Units(losses, tokens.astype(np.float64))
-        if measure == "ratio":
-            assert base is not None, "a ratio is compared where both runs have a base"
-            value, units = loss_ratio(general_loss(base, tokens), value), ratio_units(base, losses)
-        return value, draw(units, resamples=sample.resamples, generator=stream(sample.seed, "general"))
+        if measure == "loss":
+            return general_loss(losses, tokens), (tokens.astype(np.float64), losses)
+        assert base is not None, "a ratio is compared where both runs have a base"
+        return loss_ratio(general_loss(base, tokens), general_loss(losses, tokens)), (base, losses)
 
-    (before, draws_before), (after, draws_after) = of(one.general), of(two.general)
-    draws = None if draws_before is None or draws_after is None else draws_after - draws_before
-    return Pair(before, after, draws)
+    (before, quotient_before), (after, quotient_after) = of(one.general), of(two.general)
+    if unchanged(one.general, two.general) and np.array_equal(quotient_before[0], quotient_after[0]):
+        return Pair(before, after, NOTHING_CHANGED)
+    return Pair(before, after, ratio_change(quotient_before, quotient_after))
 
 
 def _flips(one: Block, two: Block, threshold: float) -> tuple[Flip, ...]:
@@ -173,7 +169,7 @@ def _row_means(repetitions: Sequence[NDArray[np.floating[Any]]]) -> Values:
 def _difference(pair: Pair | None) -> Difference | None:
     if pair is None or pair.base is None:
         return None
-    return Difference(pair.base, pair.edited, pair.edited - pair.base, percentile_interval(pair.draws))
+    return Difference(pair.base, pair.edited, pair.edited - pair.base, pair.interval)
 
 
 def _require(difference: Difference | None) -> Difference:

@@ -20,7 +20,7 @@ class Difference:
     delta: float
     """second − first."""
     ci: Interval | None
-    """95 % paired bootstrap interval of delta over subjects, or over chunks; None with only one of them."""
+    """95 % interval of delta over subjects, or over chunks; None with only one of them, or if nothing differs."""
 
 
 class RowScore(NamedTuple):

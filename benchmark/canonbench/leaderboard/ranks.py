@@ -9,23 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canonbench.leaderboard.aggregate_examples import Block
-from canonbench.leaderboard.aggregate_tasks import Sampler
-from canonbench.leaderboard.compare import RESAMPLES, Side
-from canonbench.scoring import Interval, mean_draw, percentile_interval, successes
+from canonbench.leaderboard.compare import Side
+from canonbench.scoring import Interval, mean_of_estimates, success_change, successes
 
 Way = Literal["paired", "intervals"]
-SAMPLER = Sampler(RESAMPLES, seed=0)
-ROUNDING = 1e-9
-"""Points by which sums taken in another order may differ; a difference that small separates nothing."""
 
 
-class AverageDraws(NamedTuple):
-    """The bootstrap of a row's average Δ success. All rows are resampled by the same streams, so they stay paired."""
+class TaskGains(NamedTuple):
+    """What a row gained on one task."""
+
+    points: NDArray[np.float64]
+    """(n_rows,) success after the edit − before it, percentage points, mean over seeds."""
+    clusters: Sequence[str]
+    """(n_rows,) the subject of each."""
+
+
+class Gains(NamedTuple):
+    """What a row gained on every evaluation row of every task of its average."""
 
     asked: Hashable
-    """Which evaluation rows of which tasks; draws of other rows cannot be paired."""
-    draws: NDArray[np.float64]
-    """(resamples,) points."""
+    """Which rows of which tasks; gains on other rows cannot be paired."""
+    tasks: tuple[TaskGains, ...]
 
 
 class Contender(NamedTuple):
@@ -33,13 +37,13 @@ class Contender(NamedTuple):
 
     interval: Interval | None
     """95 % of its average Δ success, points."""
-    draws: AverageDraws | None
+    gains: Gains | None
     """None without per-example values."""
 
     @property
     def comparable(self) -> bool:
         """Whether there is anything at all."""
-        return self.interval is not None or self.draws is not None
+        return self.interval is not None or self.gains is not None
 
 
 class Ranking(NamedTuple):
@@ -72,40 +76,45 @@ def ranking(contenders: Sequence[Contender]) -> Ranking:
     return Ranking(tuple(ranks), frozenset(ways))
 
 
-def average_draws(sides: Mapping[str, Side], thresholds: Mapping[str, float]) -> AverageDraws | None:
-    """The bootstrap of the average Δ success over the tasks of ``thresholds`` (task to δ, nats).
+def average_gains(sides: Mapping[str, Side], thresholds: Mapping[str, float]) -> Gains | None:
+    """What a row gained on the tasks of ``thresholds`` (task to δ, nats), each row of the data its mean over seeds.
 
-    Subjects are resampled as for a row's own intervals, and each row of the data keeps its mean over seeds.
     None if a task has one subject only: nothing is known of its uncertainty.
     """
-    draws = mean_draw([_task_draws(name, sides[name].evaluation, delta) for name, delta in thresholds.items()])
-    if draws is None:
+    evaluations = {name: sides[name].evaluation for name in thresholds}
+    if any(blocks[0].n_clusters < 2 for blocks in evaluations.values()):
         return None
-    first = {name: sides[name].evaluation[0] for name in thresholds}
-    return AverageDraws(tuple((name, one.index.tobytes(), *one.clusters) for name, one in first.items()), draws)
+    asked = tuple((name, blocks[0].index.tobytes(), *blocks[0].clusters) for name, blocks in evaluations.items())
+    return Gains(asked, tuple(_task_gains(evaluations[name], delta) for name, delta in thresholds.items()))
 
 
-def _task_draws(name: str, evaluation: Sequence[Block], threshold: float) -> NDArray[np.float64] | None:
+def _task_gains(evaluation: Sequence[Block], threshold: float) -> TaskGains:
     first = evaluation[0]
     assert first.base is not None, "a row on the board has a base"
     before = 100.0 * successes(first.base, threshold)
     after = np.mean([100.0 * successes(block.edited, threshold) for block in evaluation], axis=0)
-    return SAMPLER.draws(f"{name} evaluation", first.clusters, before, after)
+    return TaskGains(after - before, first.clusters)
 
 
 def _way(one: Contender, other: Contender) -> Way | None:
-    if one.draws is not None and other.draws is not None and one.draws.asked == other.draws.asked:
+    if one.gains is not None and other.gains is not None and one.gains.asked == other.gains.asked:
         return "paired"
     return None if one.interval is None or other.interval is None else "intervals"
 
 
 def _separated(better: Contender, other: Contender, way: Way) -> bool:
     if way == "paired":
-        assert better.draws is not None
-        assert other.draws is not None
-        difference = percentile_interval(better.draws.draws - other.draws.draws)
-        assert difference is not None
-        return difference.low > ROUNDING
+        assert better.gains is not None
+        assert other.gains is not None
+        lead = _lead(better.gains, other.gains)
+        return lead is not None and lead.low > 0
     assert better.interval is not None
     assert other.interval is not None
     return better.interval.low > other.interval.high
+
+
+def _lead(better: Gains, other: Gains) -> Interval | None:
+    """95 % of the difference of the average gains, paired row by row."""
+    pairs = zip(better.tasks, other.tasks, strict=True)
+    lead = mean_of_estimates([success_change(two.points, one.points, one.clusters) for one, two in pairs])
+    return None if lead is None else lead.interval

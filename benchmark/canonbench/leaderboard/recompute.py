@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MEASURED = ("general", "tasks", "average", "leagues")
 """The parts of a row that follow from its examples."""
+INTERVALS = ("ci", "ratio_ci", "straddles")
+"""The keys in them that an earlier version computed in another way."""
 
 
 def differences(row: Row, examples: pyarrow.Table) -> list[str]:
@@ -40,7 +42,7 @@ def recomputed(row: Row, examples: pyarrow.Table) -> dict[str, Any]:
     computed: dict[str, Any] = dict.fromkeys(MEASURED)
     if row.leagues is None:
         tasks, rules = _specs(row.tasks or {}), _protocol(row)
-        fixed = aggregate(examples, tasks=tasks, protocol=rules, general=_general(row), seed=row.seed or 0)
+        fixed = aggregate(examples, tasks=tasks, protocol=rules, general=_general(row))
         computed |= fixed._asdict()
     else:
         leagues = {label: league.tasks for label, league in row.leagues.items()}
@@ -48,11 +50,21 @@ def recomputed(row: Row, examples: pyarrow.Table) -> dict[str, Any]:
     return {name: _plain(part) for name, part in computed.items()}
 
 
+def with_present_intervals(row: Row, examples: pyarrow.Table) -> Row:
+    """The row with the intervals that this version gives its examples; every other number stays as the row has it.
+
+    CanonbenchError as in ``differences``.
+    """
+    computed = recomputed(row, examples)
+    content = row.model_dump(mode="json", by_alias=True)
+    return Row.model_validate(content | {name: _with_intervals(content[name], computed[name]) for name in MEASURED})
+
+
 def aggregated(row: Row, leagues: Mapping[str, Mapping[str, LeagueTask]], examples: pyarrow.Table) -> EditAggregates:
     """An edit run's numbers, from its examples and the candidates that its leagues took for each of their tasks.
 
     Args:
-        row: whose protocol, general text and bootstrap they are.
+        row: whose protocol and general text they are.
         leagues: by label and task; only losses, thresholds, seeds and candidates are used.
         examples: of all these tasks.
 
@@ -73,7 +85,6 @@ def aggregated(row: Row, leagues: Mapping[str, Mapping[str, LeagueTask]], exampl
         reported={
             label: {name: task.candidate or 0 for name, task in tasks.items()} for label, tasks in leagues.items()
         },
-        seed=row.seed or 0,
     )
 
 
@@ -98,6 +109,12 @@ def _plain(part: Any) -> Any:
     if isinstance(part, Mapping):
         return {name: _plain(each) for name, each in part.items()}
     return part.model_dump(mode="json") if part is not None else None
+
+
+def _with_intervals(said: Any, found: Any) -> Any:
+    if not isinstance(said, dict) or not isinstance(found, dict):
+        return said
+    return {key: found.get(key) if key in INTERVALS else _with_intervals(said[key], found.get(key)) for key in said}
 
 
 def _unlike(said: Any, found: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:

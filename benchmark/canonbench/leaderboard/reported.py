@@ -71,7 +71,7 @@ def reported_row(origin: Origin, leagues: Mapping[str, Mapping[str, Cell]]) -> R
     """The row of one method on one model, by league and task; tasks in the order of the standard ones."""
     model = ModelReference(name=origin.model, source="hub", revision=None)
     return Row(
-        schema=2,
+        schema=3,
         state="reported",
         provenance=Provenance(source=origin.source, note=origin.note),
         submission=origin.method,
@@ -92,7 +92,6 @@ def reported_row(origin: Origin, leagues: Mapping[str, Mapping[str, Cell]]) -> R
         versions={},
         seconds=None,
         peak_memory_bytes=None,
-        seed=None,
         general=_general(leagues),
         tasks=None,
         average=None,
@@ -110,6 +109,7 @@ def _general(leagues: Mapping[str, object]) -> General:
         edited=None,
         ratio=None,
         ratio_ci=None,
+        straddles=None,
         noise_floor=None,
         leagues=dict.fromkeys(leagues),
     )
@@ -141,6 +141,7 @@ def _task(name: str, cell: Cell) -> LeagueTask:
         standard_error=cell.standard_error,
         ratio=1.0 if cell.unedited else None,
         ratio_ci=None,
+        straddles=None,
         membership="in",
         candidate=None,
         seeds=None,

@@ -99,8 +99,8 @@ class Fingerprints(Part):
 class Row(Part):
     """One row of the leaderboard, and the whole of ``row.json``."""
 
-    schema_version: Literal[2] = Field(alias="schema")
-    """Version of this schema; rows of version 1 are read as well."""
+    schema_version: Literal[3] = Field(alias="schema")
+    """Version of this schema; rows of versions 1 and 2 are read as well."""
     state: Literal["measured", "reported", "submitted", "reproduced"]
     """measured here; reported by a publication; submitted with per-example values; reproduced by running it again."""
     provenance: Provenance
@@ -141,8 +141,6 @@ class Row(Part):
     """Time spent scoring, resumed runs added up; null in reported rows."""
     peak_memory_bytes: Annotated[int, Field(strict=True, ge=0)] | None
     """Peak memory: of the GPU where the model is on one, else resident memory of the process; null in reported rows."""
-    seed: Annotated[int, Field(strict=True, ge=0)] | None
-    """Of the bootstrap; null in reported rows."""
     general: General | None
     """Loss on general text; null if none was scored."""
     tasks: Annotated[dict[str, TaskResult], Field(min_length=1)] | None

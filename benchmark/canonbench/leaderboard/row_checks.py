@@ -88,7 +88,7 @@ def _without_base(row: Row) -> Iterator[str]:
         if place.change.base is not None:
             yield f"{place.where}.base: there is no base"
     if row.general is not None:
-        compared = row.general.model_dump(include={"base", "ratio", "ratio_ci", "noise_floor"})
+        compared = row.general.model_dump(include={"base", "ratio", "ratio_ci", "straddles", "noise_floor"})
         for name, value in {**compared, **row.general.leagues}.items():
             if value is not None:
                 yield f"general.{name}: there is no base to compare with"
@@ -104,7 +104,7 @@ def _with_base(row: Row) -> Iterator[str]:
 
 
 def _measured(row: Row) -> Iterator[str]:
-    always = ("device", "seconds", "peak_memory_bytes", "seed")
+    always = ("device", "seconds", "peak_memory_bytes")
     needed: dict[str, object] = {name: getattr(row, name) for name in always}
     needed |= {"versions": row.versions or None, "suite.data_hash": row.suite.data_hash}
     if row.tasks is not None:
@@ -112,7 +112,7 @@ def _measured(row: Row) -> Iterator[str]:
     if row.base is not None:
         needed["fingerprints.base"] = row.fingerprints.base
         for place in _places(row):
-            if place.needs_interval:
+            if place.needs_interval and place.change.delta != 0:
                 needed[f"{place.where}.ci"] = getattr(place.change, "ci", None)
     needed |= _measured_general(row) | _measured_tasks(row)
     for where, value in needed.items():
@@ -128,7 +128,7 @@ def _measured_general(row: Row) -> dict[str, object]:
     if row.base is not None:
         names += ["base", "noise_floor"]
         if row.tasks is not None:
-            names += ["ratio"] if general.n_chunks == 1 else ["ratio", "ratio_ci"]
+            names += ["ratio"] if general.n_chunks == 1 or general.ratio == 1 else ["ratio", "ratio_ci", "straddles"]
     needed = {f"general.{name}": getattr(general, name) for name in names}
     if row.base is not None and row.tasks is not None:
         needed |= {f"general.leagues.{league}": verdict for league, verdict in general.leagues.items()}

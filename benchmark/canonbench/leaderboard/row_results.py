@@ -81,7 +81,7 @@ class ChangeWithInterval(Change):
     """A change and the uncertainty of its delta."""
 
     ci: Interval95 | None
-    """95 % paired bootstrap interval of delta, clustered by subject; null without a base or with one subject only."""
+    """95 % interval of delta, clustered by subject; null without a base, with one subject, or if nothing changed."""
 
     @model_validator(mode="after")
     def _interval_needs_a_base(self) -> Self:
@@ -116,7 +116,7 @@ class TaskResult(Part):
     n: Count
     """Evaluation rows."""
     n_subjects: Count | None
-    """Their subjects, the clusters of the bootstrap; null where a reported row does not say."""
+    """Their subjects, the clusters of the intervals; null where a reported row does not say."""
     success: ChangeWithInterval
     """Success rate in percent."""
     clean: Clean | None
@@ -135,7 +135,7 @@ class Average(Part):
     complete: bool
     """Whether these are the six standard tasks; only such averages are comparable with the papers'."""
     success: ChangeWithInterval
-    """Percent; subjects are resampled within every task."""
+    """Percent."""
     clean: Change | None
     """The same on clean rows; null if a task has none."""
     hard_negatives: ChangeWithInterval | None
@@ -171,7 +171,9 @@ class General(Part):
     ratio: Ratio | None
     """edited / base."""
     ratio_ci: RatioInterval95 | None
-    """95 % paired bootstrap interval over chunks; null with one chunk only."""
+    """95 % interval over chunks; null with one chunk only, or if nothing changed."""
+    straddles: tuple[LeagueName, ...] | None
+    """The leagues whose line 1 + ε lies within ratio_ci, so that other text could say otherwise; null without one."""
     noise_floor: NoiseFloor | None
     """|b/a − 1| of the base's loss measured twice with chunks batched differently."""
     leagues: dict[LeagueName, Membership | None]
@@ -201,7 +203,9 @@ class LeagueTask(TaskResult):
     ratio: Ratio | None
     """Loss ratio on G, mean over seeds; null where a reported row does not give it."""
     ratio_ci: RatioInterval95 | None
-    """95 % paired bootstrap interval over chunks."""
+    """95 % interval over chunks; null as in ``general``."""
+    straddles: bool | None
+    """Whether this league's line 1 + ε lies within ratio_ci; null without one."""
     membership: Membership | None
     """In this league or not; null where a reported row does not say."""
     candidate: Count | None

@@ -20,12 +20,14 @@ from canonbench.models.face import (
     UNLIMITED,
     attention_window,
     context_length,
+    most_in_front,
     output_layer,
     readable_ids,
     rope_limit,
     text_config,
     tokens_in_front,
 )
+from canonbench.models.sizes import turning_points
 
 
 class Route(NamedTuple):
@@ -36,29 +38,49 @@ class Route(NamedTuple):
     head: Head
 
 
-_KNOWN: WeakKeyDictionary[Any, tuple[Any, Route]] = WeakKeyDictionary()
+LONGEST_PROBE = {"cpu": 2048, "cuda": 8192}
+"""Tokens of a sequence that is tried out at most; one sequence after the other is then no worse."""
+
+
+class _Known(NamedTuple):
+    """What was found out of a model."""
+
+    built: Any
+    """What it was built of then."""
+    route: Route
+    points: list[int]
+    """Lengths at which it may begin to do something else, as far as short sequences leave that open, ascending."""
+    kinds: dict[int, Kind]
+    """Layouts that are right for sequences up to a length."""
+
+
+_KNOWN: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
 
 
 def route(model: Any) -> Route:
-    """The fastest right way through a model; tried out once, then remembered as long as the model is built the same."""
-    config, layer = text_config(model), output_layer(model)
-    built = (type(layer), model.dtype, model.device, getattr(config, "_attn_implementation", None))
-    known = _KNOWN.get(model)
-    if known is None or known[0] != built:
-        known = _KNOWN[model] = (built, _try_out(model))
-    return known[1]
+    """The fastest right way through short sequences, and all of a model that does not turn with their length.
+
+    It is tried out once, then remembered as long as the model is built the same.
+    """
+    return _known(model).route
 
 
 def layout(model: Any, longest: int) -> Layout:
-    """How the sequences of a plan may be laid out, the longest of which has ``longest`` tokens."""
-    config = text_config(model)
-    kind = route(model).kind
-    limit = tree_limit(model)
+    """How the sequences of a plan may be laid out, the longest of which has ``longest`` tokens.
+
+    No row is longer than what was tried out, as far as the model may turn on the way there.
+    """
+    config, known = text_config(model), _known(model)
+    kind, limit = known.route.kind, tree_limit(model)
     if kind == "tree" and longest > limit:
         kind = "chains"
     if longest + tokens_in_front(model) > rope_limit(config):
         kind = "plain"
-    return Layout(kind, limit, attention=1 / (6 * getattr(config, "hidden_size", 1024)))
+    room = next(iter(known.points), UNLIMITED) - 1 - most_in_front(model)
+    if kind != "plain" and longest > room:
+        kind = _kind_up_to(model, _probe_length(model, longest), kind)
+        room = longest
+    return Layout(kind, min(limit, room), attention=1 / (6 * getattr(config, "hidden_size", 1024)))
 
 
 def tree_limit(model: Any) -> int:
@@ -66,8 +88,20 @@ def tree_limit(model: Any) -> int:
     return attention_window(text_config(model)) - tokens_in_front(model)
 
 
+def _known(model: Any) -> _Known:
+    config, layer = text_config(model), output_layer(model)
+    built = (type(layer), model.dtype, model.device, getattr(config, "_attn_implementation", None))
+    known = _KNOWN.get(model)
+    if known is None or known.built != built:
+        # a size is settled by a sequence of four times its length: blocks end within it, and it ends within blocks
+        size = _short(model) // 4
+        points = [point for point in turning_points(config, model.modules()) if point > size]
+        known = _KNOWN[model] = _Known(built, _try_out(model), points, {})
+    return known
+
+
 def _try_out(model: Any) -> Route:
-    requests = _probes(model)
+    requests = _probes(model, _short(model))
     truth = np.concatenate(reference_log_probs(model, requests))
     heads: tuple[Head, ...] = ("linear", "tail") if _is_linear(output_layer(model)) else ("tail",)
     head: Head = next((head for head in heads if _right(model, requests, truth, "plain", head)), "logits")
@@ -76,37 +110,99 @@ def _try_out(model: Any) -> Route:
     return Route(kind, head)
 
 
-def _right(model: Any, requests: list[Request], truth: npt.NDArray[np.float64], kind: Kind, head: Head) -> bool:
+def _kind_up_to(model: Any, length: int, kind: Kind) -> Kind:
+    """The layout, ``kind`` or one that shares less, that is right for sequences of ``length`` tokens, and remembered.
+
+    What is right is what each sequence gets in a batch of its own.
+    """
+    if length <= _short(model):
+        return kind
+    if length > LONGEST_PROBE.get(model.device.type, LONGEST_PROBE["cuda"]):
+        return "plain"
+    known = _known(model)
+    if length not in known.kinds:
+        requests, head = _probes(model, length), known.route.head
+        truth = _answers(model, requests, "plain", head, batch_tokens=1)
+        kinds: tuple[Kind, ...] = ("tree", "chains") if kind == "tree" else ("chains",)
+        right = (kind for kind in kinds if _right(model, requests, truth, kind, head, 2 * length))
+        known.kinds[length] = next(right, "plain")
+    return known.kinds[length]
+
+
+def _right(
+    model: Any,
+    requests: list[Request],
+    truth: npt.NDArray[np.float64],
+    kind: Kind,
+    head: Head,
+    batch_tokens: int = 128,
+) -> bool:
     """Whether this way gives the answers that one sequence at a time gives."""
-    way = Layout(kind, tree_limit(model), attention=1e-3)
-    found: dict[int, npt.NDArray[np.float64]] = {}
     try:
-        for pack in plan_packs(requests, 128, way):
-            found.update(pack.answers(log_probs(model, pack, head)))
+        mine = _answers(model, requests, kind, head, batch_tokens)
     except Exception:  # a model that cannot take these inputs says so in its own way; it goes another
         return False
-    mine = np.concatenate([found[index] for index in range(len(requests))])
     # rounding, and no more: a wrong context moves log-probabilities by whole nats. NaN is the caller's to report.
     tolerance = max(1e-4, 64 * torch.finfo(model.dtype).eps)
     return bool(np.allclose(mine, truth, rtol=0, atol=tolerance, equal_nan=True))
 
 
+def _answers(model: Any, requests: list[Request], kind: Kind, head: Head, batch_tokens: int) -> npt.NDArray[np.float64]:
+    """The log-probabilities of all requests, one request after the other."""
+    way = Layout(kind, min(tree_limit(model), batch_tokens), attention=1e-3)
+    found: dict[int, npt.NDArray[np.float64]] = {}
+    for pack in plan_packs(requests, batch_tokens, way):
+        found.update(pack.answers(log_probs(model, pack, head)))
+    return np.concatenate([found[index] for index in range(len(requests))])
+
+
 def probe_pack(model: Any) -> Pack:
     """A small pack that any causal model can run."""
-    return plan_packs(_probes(model)[:1], 1, Layout("chains", UNLIMITED, attention=1e-3))[0]
+    return plan_packs(_probes(model, _short(model))[:1], 1, Layout("chains", UNLIMITED, attention=1e-3))[0]
 
 
-def _probes(model: Any) -> list[Request]:
-    """Random sequences that branch, are prefixes of each other, and differ in length; all their tokens are asked."""
+def _short(model: Any) -> int:
+    """Tokens of a sequence that costs next to nothing."""
+    return 32 if _room(model, tree_limit(model)) >= 64 else 8
+
+
+def _probe_length(model: Any, longest: int) -> int:
+    """Tokens of a sequence that stands for all up to ``longest``: a little more, so that few lengths are tried out."""
+    step = max(8, 2 ** (longest.bit_length() - 3))
+    window = tree_limit(model)
+    return min(-(-(longest + 2) // step) * step, _room(model, window if longest <= window else UNLIMITED))
+
+
+def _room(model: Any, limit: int) -> int:
+    """Tokens that a probe may have, which are no more than ``limit``."""
     rope = rope_limit(text_config(model)) - tokens_in_front(model)
-    room = min(tree_limit(model), rope, context_length(model) or UNLIMITED)
-    scale = 4 if room >= 64 else 1
+    return min(limit, rope, context_length(model) or UNLIMITED)
+
+
+def _probes(model: Any, length: int) -> list[Request]:
+    """Random sequences of fewer than ``length`` tokens; all their tokens are asked.
+
+    Two branch near their ends and have a prefix among the others; two branch early, a fifth fills the row that they
+    leave. So every size up to ``length`` is crossed below a branch, and rows are ``length`` nodes long. Most lengths
+    are odd: branches, ends and neighbours fall within the blocks of a model that computes in blocks.
+    """
     draw = np.random.default_rng(0)
-    stem, left, right, alone, short = (
-        tuple(draw.integers(0, readable_ids(model), scale * n).tolist()) for n in (3, 2, 3, 8, 4)
-    )
-    sequences = [stem + left, stem + right, (stem + right)[:-1], alone, short]
+
+    def some(size: int) -> tuple[int, ...]:
+        return tuple(draw.integers(1, readable_ids(model), size).tolist())
+
+    late = min(_odd(0.85 * length), length - 5)
+    stem = some(late)
+    # the last token of a sequence is not fed; the token 0 puts the shorter of the two first in the row
+    aside, on = (*stem, 0, *some(2)), stem + some(length - late - 1)
+    early, one, other = (_odd(share * length) for share in (0.3, 0.2, 0.25))
+    begin, rest = some(early), some(max(1, length - early - one - other) + 1)
+    sequences = [aside, on, on[: _odd(0.61 * length)], begin + some(one + 1), begin + some(other + 1), rest]
     return [Request(ids, 1) for ids in sequences]
+
+
+def _odd(number: float) -> int:
+    return int(number) | 1
 
 
 def _is_linear(layer: nn.Module) -> bool:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
-
-from safetensors import safe_open
 
 from canonbench.errors import CanonbenchError
 from canonbench.models import files
 from canonbench.models.checkpoint import Trust
+from canonbench.models.shards import read_weights, stored_names
 from canonbench.models.trouble import one_line
+from canonbench.models.wrapped import adapter_names, what_happened, without_prefixes
 
 Merging = Literal["changes", "changes nothing", "impossible"]
 
@@ -30,20 +34,26 @@ def base_of(folder: Path) -> str:
     return files.find_base(folder, str(name), revision)
 
 
-def apply_adapter(base: Any, folder: Path, *, trust: Trust) -> Any:
+def apply_adapter(base: Any, folder: Path, *, trust: Trust, say: Callable[[str], None] = lambda _line: None) -> Any:
     """``base`` with the adapter on it: merged into the weights where that is possible and loses nothing, else wrapped.
 
     Merging rounds the sum to the weights' dtype, which in bfloat16 or float16 would lose part of the edit. ``base`` is
     changed in place.
 
     Raises:
-        CanonbenchError: the adapter's weights are missing, corrupt or a pickle, do not fit the base, or change nothing.
+        CanonbenchError: the adapter's weights are missing, corrupt or a pickle, do not fit the base, or change nothing;
+            or a whole model lies beside the adapter.
     """
     _check_config(folder)
+    _require_alone(folder)
     files.require_weights(files.names(folder), str(folder), allow_pickle=trust.pickle)
     with one_line(f"the adapter {folder}"):
-        model = _wrap(base, folder)
-        merging = try_merging(model)
+        stored = _stored(folder)
+        replaces = _replaces_weights(base, stored)
+        model = _wrap(base, folder, stored, say)
+        merging = _try_layers(model)
+        if merging == "changes nothing" and replaces:
+            merging = "changes"
         if merging == "changes nothing":
             raise CanonbenchError(f"the adapter {folder} changes nothing: every weight it touches stays as it is")
         if merging == "changes" and merges_exactly(base):
@@ -62,22 +72,27 @@ def merges_exactly(model: Any) -> bool:
 
 def try_merging(model: Any) -> Merging:
     """What merging the adapter would do to the weights, tried on copies of the layers until one changes."""
-    from peft.tuners.tuners_utils import BaseTunerLayer  # noqa: PLC0415  (slow to import)
     from peft.utils import ModulesToSaveWrapper  # noqa: PLC0415  (slow to import)
 
-    modules = list(model.modules())
-    layers = [module for module in modules if isinstance(module, BaseTunerLayer)]
-    config = model.active_peft_config
-    if config.is_prompt_learning or not layers:
-        return "impossible"
-    for layer in layers:
-        outcome = _try_layer(layer)
-        if outcome != "changes nothing":
-            return outcome
-    brings_weights = getattr(config, "bias", "none") != "none" or any(
-        isinstance(module, ModulesToSaveWrapper) for module in modules
+    outcome = _try_layers(model)
+    if outcome != "changes nothing":
+        return outcome
+    # what a bias was before it was trained is not known here, so it counts as changed
+    brings_weights = getattr(model.active_peft_config, "bias", "none") != "none" or any(
+        isinstance(module, ModulesToSaveWrapper) for module in model.modules()
     )
     return "changes" if brings_weights else "changes nothing"
+
+
+def _try_layers(model: Any) -> Merging:
+    """``try_merging`` of the layers alone, without the whole weights that an adapter may bring."""
+    from peft.tuners.tuners_utils import BaseTunerLayer  # noqa: PLC0415  (slow to import)
+
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    if model.active_peft_config.is_prompt_learning or not layers:
+        return "impossible"
+    outcomes = (_try_layer(layer) for layer in layers)
+    return next((outcome for outcome in outcomes if outcome != "changes nothing"), "changes nothing")
 
 
 def _try_layer(layer: Any) -> Merging:
@@ -113,24 +128,83 @@ def _check_config(folder: Path) -> None:
         )
 
 
-def _wrap(base: Any, folder: Path) -> Any:
-    """A PeftModel whose adapter weights are, by name, exactly those in the file."""
-    from peft import PeftModel  # noqa: PLC0415  (slow to import)
+def _require_alone(folder: Path) -> None:
+    """CanonbenchError if a whole model lies in the adapter's folder: which of the two is meant cannot be told."""
+    for whole in (files.WEIGHTS, files.INDEX):
+        if (folder / whole).is_file():
+            raise CanonbenchError(
+                f"{folder} holds an adapter ({files.ADAPTER_CONFIG}) and a whole model ({whole}); move the one that is "
+                "not meant to a folder of its own"
+            )
 
-    with warnings.catch_warnings():
+
+def _stored(folder: Path) -> dict[str, Any]:
+    """The weights in the adapter's file, without the second copy that peft saves of a retrained layer's."""
+    import torch  # noqa: PLC0415  (slow to import)
+
+    path = next(folder / name for name in (files.ADAPTER_WEIGHTS, files.ADAPTER_PICKLE) if (folder / name).is_file())
+    found = read_weights(dict.fromkeys(stored_names(path), path))
+    first = {name: found.get(name.replace(".modules_to_save.", ".")) for name in found if ".modules_to_save." in name}
+    second = {name for name, value in first.items() if value is not None and torch.equal(found[name], value)}
+    return {name: value for name, value in found.items() if name not in second}
+
+
+def _replaces_weights(base: Any, stored: Mapping[str, Any]) -> bool:
+    """Whether an adapter's file holds other values of whole weights of the base, such as embeddings saved along."""
+    import torch  # noqa: PLC0415  (slow to import)
+
+    state = base.state_dict()
+    for name, value in stored.items():
+        own = state.get(without_prefixes(name).replace(".base_layer.", "."))
+        if own is not None and not (own.shape == value.shape and torch.equal(own, value.to(own.device, own.dtype))):
+            return True
+    return False
+
+
+def _wrap(base: Any, folder: Path, stored: Mapping[str, Any], say: Callable[[str], None]) -> Any:
+    """A PeftModel whose adapter weights are, by name, exactly those in the file.
+
+    Names that PEFT would not have given are put right where it is plain which they stand for.
+    """
+    from peft import PeftConfig, PeftModel  # noqa: PLC0415  (slow to import)
+
+    names = adapter_names(stored)
+    is_prompt = PeftConfig.from_pretrained(str(folder)).is_prompt_learning
+    if is_prompt or len(set(names.values())) < len(names):  # which of two is meant cannot be told
+        names = {name: name for name in stored}
+    odd = [(name, own) for name, own in names.items() if name != own]
+    with warnings.catch_warnings(), ExitStack() as stack:
         warnings.simplefilter("ignore")  # the names are compared below, and an error says more than a warning
-        model = PeftModel.from_pretrained(base, str(folder), torch_device=str(base.device))
-        require_all_loaded(model, folder)
+        place = stack.enter_context(_renamed(folder, stored, names)) if odd else folder
+        model = PeftModel.from_pretrained(base, str(place), torch_device=str(base.device))
+        _require_all(model, set(names.values()), folder, "default")
+    if odd:
+        name, own = min(odd)
+        say(
+            f"the adapter {folder}: its weights have names such as {name!r} and are read as {own!r} "
+            f"({what_happened(name, own)})"
+        )
     return model.to(base.device)
+
+
+@contextmanager
+def _renamed(folder: Path, stored: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Path]:
+    """The adapter in another folder, its weights by other names."""
+    from safetensors.torch import save_file  # noqa: PLC0415  (brings torch)
+
+    with TemporaryDirectory(prefix="canonbench-") as place:
+        shutil.copy(folder / files.ADAPTER_CONFIG, place)
+        save_file({names[name]: value.clone() for name, value in stored.items()}, Path(place, files.ADAPTER_WEIGHTS))
+        yield Path(place)
 
 
 def require_all_loaded(model: Any, folder: Path, adapter: str = "default") -> None:
     """CanonbenchError unless an adapter's weights on ``model`` are, by name, exactly those in the folder's file."""
-    from peft import get_peft_model_state_dict  # noqa: PLC0415  (slow to import)
+    _require_all(model, set(_stored(folder)), folder, adapter)
 
-    # Never "auto": that asks the hub for the base's configuration.
-    wanted = set(get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False))
-    found = _stored_names(folder)
+
+def _require_all(model: Any, found: set[str], folder: Path, adapter: str) -> None:
+    wanted = _wanted_names(model, adapter)
     odd = sorted((wanted - found) | (found - wanted - set(model.state_dict())))
     if odd:
         raise CanonbenchError(
@@ -139,12 +213,9 @@ def require_all_loaded(model: Any, folder: Path, adapter: str = "default") -> No
         )
 
 
-def _stored_names(folder: Path) -> set[str]:
-    """The names of the weights in the adapter's file."""
-    import torch  # noqa: PLC0415  (slow to import)
+def _wanted_names(model: Any, adapter: str) -> set[str]:
+    """The names that PEFT gives an adapter's weights in a file."""
+    from peft import get_peft_model_state_dict  # noqa: PLC0415  (slow to import)
 
-    path = folder / files.ADAPTER_WEIGHTS
-    if not path.is_file():
-        return set(torch.load(folder / files.ADAPTER_PICKLE, map_location="meta", weights_only=True))
-    with safe_open(path, framework="pt") as file:
-        return set(file.keys())
+    # Never "auto": that asks the hub for the base's configuration.
+    return set(get_peft_model_state_dict(model, adapter_name=adapter, save_embedding_layers=False))

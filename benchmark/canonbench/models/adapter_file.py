@@ -7,21 +7,18 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from canonbench.errors import CanonbenchError
 from canonbench.models import files
 from canonbench.models.adapter import try_merging
-from canonbench.models.edit_file import EditedBase
+from canonbench.models.edit_file import EditedBase, NotKept
 from canonbench.models.fingerprint import Fingerprint, fingerprint
 
 
 def write_adapter(model: Any, part: Path, base: EditedBase, base_fingerprint: Fingerprint) -> None:
     """PEFT's own files of the one active adapter."""
     if try_merging(model) == "changes nothing":
-        raise CanonbenchError("the unedited model: the adapter changes nothing")
+        raise NotKept("the unedited model: the adapter changes nothing")
     if len(model.active_adapters) != 1:
-        raise CanonbenchError(
-            f"{len(model.active_adapters)} adapters are active; a method must return one, or merge them"
-        )
+        raise NotKept(f"{len(model.active_adapters)} adapters are active; a method must return one, or merge them")
     name = model.active_adapters[0]
     require_untouched(_below_adapter(model, name), base_fingerprint, "adapter")
     with warnings.catch_warnings():
@@ -59,10 +56,10 @@ def _below_adapter(model: Any, adapter: str) -> Fingerprint:
 
 
 def require_untouched(found: Fingerprint, base: Fingerprint, what: str) -> None:
-    """CanonbenchError if weights of the base that an artefact will not hold are not the base's."""
+    """NotKept if weights of the base that an artefact will not hold are not the base's."""
     odd = sorted(name for name, digest in found.tensors.items() if base.tensors.get(name, digest) != digest)
     if odd:
-        raise CanonbenchError(
+        raise NotKept(
             f"the {what} is not all that was changed: {len(odd)} weights of the model below it are not the base's, "
             f"{odd[0]!r} first, and would be lost; let the method return the merged, plain model"
         )

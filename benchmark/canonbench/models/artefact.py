@@ -51,8 +51,9 @@ def save_artefact(
         record: how it came about, for people: method, hyperparameters, task, seed, candidate.
 
     Raises:
-        CanonbenchError: the model has another architecture than its base or is the unedited model, a weight is NaN,
-            or the folder cannot be written.
+        NotKept: the model has another architecture than its base or is the unedited model, or is otherwise more than
+            an artefact holds, as far as its weights tell (see ``canonbench.models.proof`` for the rest).
+        CanonbenchError: a weight is NaN, or the folder cannot be written.
     """
     from peft import PeftModel  # noqa: PLC0415  (seconds to import)
 
@@ -101,6 +102,11 @@ def open_artefact(folder: Path, base: LoadedModel) -> LoadedModel:
     return replace(base, model=apply_edit(base.model, folder, Trust()), source=parse_source(folder))
 
 
+def is_artefact(folder: Path) -> bool:
+    """Whether a folder holds a whole artefact, as far as can be told without reading it."""
+    return (folder / files.EDIT_FILE).is_file()
+
+
 def lasting_name(name: str) -> str:
     """A model's name from wherever it is read: a folder or file on this machine by its absolute path."""
     path = Path(name).expanduser()
@@ -128,14 +134,14 @@ def require_base(model: Any, edit: EditFile, what: str | Path, base: str | Path)
         )
 
 
-def apply_edit(base: Any, folder: Path, trust: Trust) -> Any:
+def apply_edit(base: Any, folder: Path, trust: Trust, say: Callable[[str], None] = lambda _line: None) -> Any:
     """The edited model of an adapter's or artefact's folder, made of its base in place.
 
     Raises:
         CanonbenchError: a file is missing or corrupt, or does not fit the base.
     """
     if files.is_adapter(files.names(folder)):
-        return apply_adapter(base, folder, trust=trust)
+        return apply_adapter(base, folder, trust=trust, say=say)
     edit = EditFile.read(folder)
     if edit.context is not None:
         from canonbench.models.in_context import InContext  # noqa: PLC0415  (brings torch)
@@ -156,7 +162,7 @@ def _hashes(found: Fingerprint) -> Hashes:
 
 
 def _write(folder: Path, content: EditFile, fill: Callable[[Path], None]) -> None:
-    if folder.exists() and not (folder / files.EDIT_FILE).is_file():
+    if folder.exists() and not is_artefact(folder):
         raise CanonbenchError(f"{folder} is there already and is no artefact; give another folder")
     with appearing(folder) as part:
         fill(part)

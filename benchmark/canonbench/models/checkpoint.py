@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from canonbench.errors import CanonbenchError
 from canonbench.models import files
-from canonbench.models.gguf_file import forget_gguf, unpacking
+from canonbench.models.gguf_file import forget_gguf, gguf_tokenizer, unpacking
+from canonbench.models.shards import read_weights, weight_places
 from canonbench.models.trouble import one_line
+from canonbench.models.wrapped import explained, require_one_name, unwrapped
 
 OLD_BUFFERS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq")
 """Names of causal masks and rotary tables that old checkpoints stored; models compute them now."""
+
+OTHER_WEIGHTS = "transformers_weights"
+"""An entry of config.json by which transformers reads another file than the usual ones."""
 
 
 @dataclass(frozen=True)
@@ -27,28 +33,25 @@ class Trust:
     """Run Python code that comes with the checkpoint."""
 
 
-def load_checkpoint(path: Path, *, dtype: Any, trust: Trust) -> Any:
+def load_checkpoint(path: Path, *, dtype: Any, trust: Trust, say: Callable[[str], None] = lambda _line: None) -> Any:
     """The model of a folder or GGUF file, on the CPU, in evaluation mode.
 
     Args:
         path: a model folder, or a GGUF file.
         dtype: a torch dtype, or ``"auto"`` for the checkpoint's own.
         trust: whether pickles and remote code are allowed.
+        say: told of names that were changed so that the weights fit.
 
     Raises:
         CanonbenchError: a file is missing, corrupt or a pickle, the checkpoint is quantized, or its weights are not
-            exactly those that its configuration calls for.
+            exactly those that its configuration calls for or there twice with different values.
     """
-    from transformers import AutoModelForCausalLM  # noqa: PLC0415  (slow to import)
-
     import canonbench.models.backpack  # noqa: F401, PLC0415  (tells the Auto classes)
 
-    if path.is_dir():
-        _check_folder(path, trust)
-    auto: Any = AutoModelForCausalLM
     with one_line(f"model {path}", hint=_hint(path)), _where(path, trust) as (folder, options):
-        model, info = auto.from_pretrained(
-            folder,
+        places = _check_folder(path, trust) if path.is_dir() else {}
+        load = _loader(path, folder, places, options, say)
+        model, info = load(
             dtype=dtype,
             use_safetensors=None if trust.pickle else True,  # None: safetensors if there are any
             weights_only=True,
@@ -56,6 +59,7 @@ def load_checkpoint(path: Path, *, dtype: Any, trust: Trust) -> Any:
             output_loading_info=True,
             **options,
         )
+    require_one_name(places.keys(), model.base_model_prefix, model.state_dict().keys(), path)
     _check_loaded(path, model, info)
     if path.is_file():
         forget_gguf(model)
@@ -69,12 +73,13 @@ def load_tokenizer(path: Path, *, trust: Trust) -> Any:
     if path.is_dir():
         if not files.has_tokenizer(path):
             raise CanonbenchError(f"{path} has no tokenizer; put the model's there with tokenizer.save_pretrained")
-        for name in ("tokenizer_config.json", "tokenizer.json"):
+        for name in files.TOKENIZER_TEXTS:
             if (path / name).is_file():
-                files.read_json(path / name)
-    with one_line(f"the tokenizer of {path}", hint=_hint(path)), _where(path, trust) as (folder, options):
-        options.pop("quantization_config", None)
-        return AutoTokenizer.from_pretrained(folder, **options)
+                (files.read_json if name.startswith("tokenizer") else files.require_utf8)(path / name)
+    with one_line(f"the tokenizer of {path}", hint=_hint(path)):
+        if path.is_file():
+            return gguf_tokenizer(path)
+        return AutoTokenizer.from_pretrained(path, trust_remote_code=trust.remote_code, local_files_only=True)
 
 
 @contextmanager
@@ -92,15 +97,44 @@ def _hint(path: Path) -> str:
     return "" if path.is_dir() else "; is the file truncated or corrupt?"  # what GGUF readers say of that is obscure
 
 
-def _check_folder(folder: Path, trust: Trust) -> None:
+def _check_folder(folder: Path, trust: Trust) -> dict[str, Path]:
+    """The names of a folder's weights and where they are; CanonbenchError if it is not one that can be scored."""
     config = files.read_json(folder / files.CONFIG)
+    if (folder / files.GENERATION).is_file():
+        files.require_utf8(folder / files.GENERATION)
     if quantization := config.get("quantization_config"):
         method = quantization.get("quant_method") if isinstance(quantization, dict) else quantization
         raise CanonbenchError(
             f"{folder} is quantized ({method}), so its scores would depend on kernels; dequantize it and save it again"
         )
-    files.require_weights(files.names(folder), str(folder), allow_pickle=trust.pickle)
-    files.require_shards(folder)
+    if (named := config.get(OTHER_WEIGHTS)) is not None:
+        raise CanonbenchError(
+            f"{folder / files.CONFIG} names {named!r} as the file of the weights ({OTHER_WEIGHTS}), whatever lies "
+            "beside it; take that entry out, or save the model again with save_pretrained"
+        )
+    instead = files.look_inside(folder)
+    files.require_weights(files.names(folder), str(folder), allow_pickle=trust.pickle, instead=instead)
+    return weight_places(folder, allow_pickle=trust.pickle)
+
+
+def _loader(
+    path: Path, folder: str, places: Mapping[str, Path], options: dict[str, Any], say: Callable[[str], None]
+) -> Callable[..., Any]:
+    """What loads the model: from the folder, or, if it was saved wrapped, from its weights by their own names."""
+    from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415  (slow to import)
+
+    auto: Any = AutoModelForCausalLM
+    found = unwrapped(places.keys())
+    if found is None:
+        return partial(auto.from_pretrained, folder)
+    import torch  # noqa: PLC0415  (slow to import)
+
+    say(f"{path} was saved out of {found.whose}; its weights are read by the names that they have without that")
+    config = AutoConfig.from_pretrained(folder, **options)
+    with torch.device("meta"):
+        own: Any = type(auto.from_config(config, trust_remote_code=options["trust_remote_code"]))
+    weights = {found.names[name]: weight for name, weight in read_weights(places).items()}
+    return partial(own.from_pretrained, None, config=config, state_dict=weights)
 
 
 def _check_loaded(path: Path, model: Any, info: dict[str, Any]) -> None:
@@ -112,6 +146,8 @@ def _check_loaded(path: Path, model: Any, info: dict[str, Any]) -> None:
             f"{name!r} is {_shape(found)}, not {_shape(wanted)}"
         )
     if missing := sorted(info["missing_keys"]):
+        if why := explained(path, missing, info["unexpected_keys"]):
+            raise CanonbenchError(why)
         raise CanonbenchError(
             f"{path} lacks {len(missing)} of the model's weights, {missing[0]!r} first; they would be random"
         )

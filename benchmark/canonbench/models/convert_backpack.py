@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from canonbench.errors import CanonbenchError, UsageError
@@ -18,6 +17,7 @@ from canonbench.models import files, hub
 from canonbench.models.backpack import BackpackConfig, BackpackForCausalLM
 from canonbench.models.checkpoint import Trust, load_tokenizer
 from canonbench.models.new_folder import appearing
+from canonbench.models.shards import read_weights, weight_places
 from canonbench.models.source import HUB_ID, parse_source
 from canonbench.models.trouble import one_line, quiet_transformers
 from canonbench.offline import is_offline, require_network, to_stderr
@@ -102,23 +102,11 @@ def _config(folder: Path, say: Callable[[str], None]) -> BackpackConfig:
 def _read(folder: Path) -> dict[str, Tensor]:
     """All tensors of a folder, from its safetensors if there are any."""
     files.require_weights(files.names(folder), str(folder), allow_pickle=True)
-    read: Callable[[Path], Any] = load_file
-    paths = sorted(folder.glob("model*.safetensors"))
-    if not paths:
-        paths = sorted(folder.glob(files.PICKLES))
-        read = _unpickle
-    tensors: dict[str, Tensor] = {}
-    for path in paths:
-        with one_line(str(path)):
-            content = read(path)
-        if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-            raise CanonbenchError(f"{path} does not hold tensors by their names")
-        tensors |= content
+    with one_line(str(folder)):
+        tensors = read_weights(weight_places(folder, allow_pickle=True))
+    if odd := sorted(name for name, value in tensors.items() if not isinstance(value, Tensor)):
+        raise CanonbenchError(f"{folder} does not hold tensors by their names: {odd[0]!r} is none")
     return tensors
-
-
-def _unpickle(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _model(config: BackpackConfig, found: dict[str, Tensor], folder: Path) -> BackpackForCausalLM:

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from canonbench.errors import CanonbenchError
-from canonbench.models.fingerprint import Fingerprint, form, tensor_hash
+from canonbench.models.edit_file import NotKept
+from canonbench.models.fingerprint import Fingerprint, tensor_hash
 from canonbench.models.trouble import one_line
 
 OTHER = "a different architecture"
@@ -23,19 +24,19 @@ def changed_tensors(edited: Fingerprint, base: Fingerprint) -> dict[str, str]:
     """The tensors whose values differ from the base's, and their hashes.
 
     Raises:
-        CanonbenchError: tensors, shapes, dtypes or the configuration are not the base's, or no value differs.
+        NotKept: tensors, shapes, dtypes or the configuration are not the base's, or no value differs.
     """
     if odd := sorted(edited.tensors.keys() ^ base.tensors.keys()):
         owner = "only the edited model" if odd[0] in edited.tensors else "only the base"
-        raise CanonbenchError(f"{OTHER}: {owner} has the weight {odd[0]!r} ({len(odd)} such in all)")
+        raise NotKept(f"{OTHER}: {owner} has the weight {odd[0]!r} ({len(odd)} such in all)")
     for name, own in edited.forms.items():
         if own != base.forms[name]:
-            raise CanonbenchError(f"{OTHER}: {name!r} is {own}, in the base {base.forms[name]}")
+            raise NotKept(f"{OTHER}: {name!r} is {own}, in the base {base.forms[name]}")
     if edited.config != base.config:
-        raise CanonbenchError(f"{OTHER}: the configuration is not the base's, and only weights are kept")
+        raise NotKept(f"{OTHER}: the configuration is not the base's, and only weights are kept")
     changed = {name: own for name, own in edited.tensors.items() if own != base.tensors[name]}
     if not changed:
-        raise CanonbenchError("the unedited model: every weight is the base's")
+        raise NotKept("the unedited model: every weight is the base's")
     return changed
 
 
@@ -43,18 +44,25 @@ def write_delta(model: Any, changed: Mapping[str, str], path: Path) -> None:
     """Write the new values; the tensors are written from where they are, so the model is not held twice.
 
     Raises:
-        CanonbenchError: weights that are tied in the base have come apart.
+        NotKept: weights that are tied in the base have come apart.
         OSError, SafetensorError: the disk is full, or cannot be written.
     """
-    state = model.state_dict()
-    for name, source in getattr(model, "all_tied_weights_keys", {}).items():
+    state, tied = model.state_dict(), getattr(model, "all_tied_weights_keys", {})
+    for name, source in tied.items():
         if changed.get(name) != changed.get(source):
-            raise CanonbenchError(f"{OTHER}: {name!r} and {source!r} are tied in the base, and have come apart")
-    tensors: dict[tuple[Any, ...], tuple[str, Tensor]] = {}  # by place in memory: tied tensors are written once
+            raise NotKept(f"{OTHER}: {name!r} and {source!r} are tied in the base, and have come apart")
+    tensors: dict[str, Tensor] = {}
+    owners: set[str] = set()
+    places: set[int] = set()
     for name in sorted(changed):
-        tensor = state[name]
-        tensors.setdefault((tensor.data_ptr(), form(tensor), tensor.stride()), (name, tensor))
-    save_file({name: tensor.contiguous() for name, tensor in tensors.values()}, path)
+        if (owner := tied.get(name, name)) in owners:
+            continue  # as the base ties them: written once
+        owners.add(owner)
+        tensor = state[name].contiguous()
+        # the method has tied what the base does not: each has its own, for so the base will hold them
+        tensors[name] = tensor.clone() if tensor.untyped_storage().data_ptr() in places else tensor
+        places.add(tensors[name].untyped_storage().data_ptr())
+    save_file(tensors, path)
 
 
 @torch.no_grad()
@@ -93,9 +101,11 @@ def stored_values(state: Mapping[str, Tensor], changed: Mapping[str, str], path:
             file = stack.enter_context(safe_open(path, framework="pt"))
         for name in sorted(file.keys()):
             with one_line(f"the edit {path}"):
-                value = file.get_tensor(name)
-            if tensor_hash(name, value) != rest.pop(name, None):
+                value = file.get_tensor(name).clone()  # what is checked is what is used, whatever becomes of the file
+            if tensor_hash(name, value) != changed.get(name):
                 raise CanonbenchError(f"{path}: {name!r} is not what was written there; copy the artefact again")
+            if rest.pop(name, None) is None:
+                continue  # tied to one that was read already
             written = {other for other in rest if state[other].data_ptr() == state[name].data_ptr()}
             for other in written:
                 if rest.pop(other) != changed[name]:

@@ -14,6 +14,10 @@ from canonbench.records import read_json, validated
 FORMAT: Literal[1] = 1
 
 
+class NotKept(CanonbenchError):
+    """An artefact cannot hold all of an edited model: the edit is at fault, not the disk."""
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 

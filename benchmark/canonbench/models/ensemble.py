@@ -189,6 +189,11 @@ class Ensemble(nn.Module):
         device: torch.device = self.large.device
         return device
 
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """The large model, the small one after its edit, and before."""
+        return self.large, self.small.after, self.small.before
+
     def get_output_embeddings(self) -> EnsembleHead:
         """What turns the hidden states of the three into logits."""
         return self.head

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from canonbench.errors import CanonbenchError
+from canonbench.models.sizes import entries, is_window
 
 UNLIMITED = 2**31
 LENGTH_DEPENDENT_ROPE = frozenset({"dynamic", "longrope"})
@@ -45,6 +46,11 @@ def tokens_in_front(model: Any) -> int:
     return virtual + int(getattr(model, "num_context_tokens", 0))
 
 
+def most_in_front(model: Any) -> int:
+    """Tokens before every sequence, in that part of the model where they are the most."""
+    return max(tokens_in_front(each) for each in (model, *getattr(model, "parts", ())))
+
+
 def rope_limit(config: Any) -> int:
     """The longest sequence whose rotary angles do not depend on its company; UNLIMITED for most models."""
     rope = getattr(config, "rope_parameters", None) or {}
@@ -61,11 +67,8 @@ def attention_window(config: Any) -> int:
     A 4-D mask replaces the window that a model would put into its own mask, and some models count the window in places
     of the row: so no row of a tree may be longer.
     """
-    entries = config.to_dict()
-    if entries.get("use_sliding_window") is False:
-        entries.pop("sliding_window", None)
-    keys = [key for key in entries if key.endswith(("window", "window_size")) or key == "attention_chunk_size"]
-    return min((entries[key] for key in keys if type(entries[key]) is int and entries[key] > 0), default=UNLIMITED)
+    windows = (value for name, value in entries(config.to_dict()) if is_window(name))
+    return min(windows, default=UNLIMITED)
 
 
 def output_layer(model: Any) -> nn.Module:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
-from collections.abc import Collection
+import re
+import shlex
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +23,36 @@ ADAPTER_PICKLE = "adapter_model.bin"
 EDIT_FILE = "canonbench_edit.json"
 DELTA = "delta.safetensors"
 SENSES = "senses.safetensors"
+PICKLE = "pytorch_model.bin"
+PICKLE_INDEX = "pytorch_model.bin.index.json"
 PICKLES = "pytorch_model*.bin"
+GENERATION = "generation_config.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model")
+TOKENIZER_TEXTS = (
+    "tokenizer_config.json", "tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "special_tokens_map.json",
+    "added_tokens.json",
+)  # fmt: skip
+"""What of a tokenizer is text."""
 
 
 def is_adapter(files: Collection[str]) -> bool:
     """Whether these are the files of a PEFT adapter rather than of a whole model."""
     return ADAPTER_CONFIG in files
+
+
+def models_inside(paths: Iterable[str]) -> list[str]:
+    """Folders of any model or adapter among the relative ``paths`` of files; the one with the highest number last."""
+    found = {path.rpartition("/")[0] for path in paths if path.endswith((f"/{CONFIG}", f"/{ADAPTER_CONFIG}"))}
+    return sorted(found, key=lambda path: [(len(part), part) for part in re.split(r"(\d+)", path)])
+
+
+def look_inside(folder: Path) -> str:
+    """The end of a message that ``folder`` has no model: where in it there is one; nothing if there is none."""
+    inside = models_inside(path.relative_to(folder).as_posix() for path in folder.glob("*/*.json"))
+    if not inside:
+        return ""
+    rest = f"; {len(inside) - 1} more of its folders hold one too" if len(inside) > 1 else ""
+    return f"; give the model or adapter in its folder instead: {folder / inside[-1]}{rest}"
 
 
 def has_safetensors(files: Collection[str]) -> bool:
@@ -36,8 +62,11 @@ def has_safetensors(files: Collection[str]) -> bool:
     return bool({ADAPTER_WEIGHTS} & set(files) if is_adapter(files) else {WEIGHTS, INDEX} & set(files))
 
 
-def require_weights(files: Collection[str], where: str, *, allow_pickle: bool) -> None:
-    """CanonbenchError unless ``files``, the names in the model folder ``where``, include weights that may be read."""
+def require_weights(files: Collection[str], where: str, *, allow_pickle: bool, instead: str = "") -> None:
+    """CanonbenchError unless ``files``, the names in the model folder ``where``, include weights that may be read.
+
+    ``instead`` ends the message that there are none: where there are some.
+    """
     if has_safetensors(files):
         return
     pickles = sorted(fnmatch.filter(files, ADAPTER_PICKLE if is_adapter(files) else PICKLES))
@@ -48,26 +77,33 @@ def require_weights(files: Collection[str], where: str, *, allow_pickle: bool) -
         )
     if not pickles:
         wanted = ADAPTER_WEIGHTS if is_adapter(files) else f"{WEIGHTS} or {INDEX}"
-        raise CanonbenchError(f"{where} holds no weights: there is no {wanted}; is the copy incomplete?")
+        instead = instead or "; is the copy incomplete?"
+        raise CanonbenchError(f"{where} holds no weights: there is no {wanted}{instead}")
 
 
-def require_shards(folder: Path) -> None:
-    """CanonbenchError if the index of a sharded checkpoint names a file that is not there."""
-    index = folder / INDEX
-    if (folder / WEIGHTS).is_file() or not index.is_file():
-        return
-    shards = read_json(index).get("weight_map")
-    if not isinstance(shards, dict):
-        raise CanonbenchError(f"{index} is not the index of a sharded checkpoint: it has no 'weight_map'")
-    missing = sorted({str(name) for name in shards.values() if not (folder / str(name)).is_file()})
-    if missing:
+def require_utf8(path: Path) -> None:
+    """CanonbenchError if a text file begins with a byte order mark: libraries read the mark as part of the text."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise CanonbenchError(f"{path} cannot be read: {error}") from error
+    quoted = shlex.quote(str(path))
+    if start.startswith(codecs.BOM_UTF8):
         raise CanonbenchError(
-            f"{folder} is incomplete: its index names {missing[0]}, which is not there ({len(missing)} missing in all)"
+            f"{path} begins with a byte order mark (it was saved as 'UTF-8 with BOM'); take it away with: "
+            f"sed -i '1s/^\\xEF\\xBB\\xBF//' {quoted}"
+        )
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise CanonbenchError(
+            f"{path} cannot be read: it is UTF-16, not UTF-8; convert it with: "
+            f"iconv -f UTF-16 -t UTF-8 {quoted} > utf8 && mv utf8 {quoted}"
         )
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object as another program wrote it; CanonbenchError naming file, line and column if it is not one."""
+    require_utf8(path)
     return records.read_json(path, foreign=True)
 
 

@@ -38,7 +38,9 @@ def fetch(identifier: str, revision: str | None, *, trust: Trust, say: Callable[
     )
     try:
         listing = _listing(identifier, revision)
-        files.require_weights(listing, wanted, allow_pickle=trust.pickle)
+        files.require_weights(
+            listing, wanted, allow_pickle=trust.pickle, instead=_look_inside(identifier, revision, listing)
+        )
         return _download(identifier, revision, _patterns(listing, trust))
     except CanonbenchError:
         raise
@@ -77,6 +79,17 @@ def _listing(identifier: str, revision: str | None) -> list[str]:
     except RevisionNotFoundError as error:
         raise UsageError(f"the hub model {identifier} has no revision {revision!r}") from error
     return [sibling.rfilename for sibling in info.siblings or []]
+
+
+def _look_inside(identifier: str, revision: str | None, listing: list[str]) -> str:
+    """The end of a message that a hub model has no weights: how to get at those in one of its folders, if any."""
+    if not (inside := files.models_inside(listing)):
+        return ""
+    target, of = identifier.rpartition("/")[2], f" --revision {revision}" if revision else ""
+    return (
+        f", but its folder {inside[-1]} holds a model or adapter: hf download {identifier}{of} "
+        f"--include '{inside[-1]}/*' --local-dir {target}, then give {target}/{inside[-1]}"
+    )
 
 
 def _patterns(listing: list[str], trust: Trust) -> list[str]:

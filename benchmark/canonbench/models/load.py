@@ -17,6 +17,7 @@ from canonbench.models.device import choose_device, choose_dtype, named_dtype
 from canonbench.models.edit_file import EditFile
 from canonbench.models.ensemble_name import parse_ensemble
 from canonbench.models.face import require_causal
+from canonbench.models.fingerprint import Fingerprint, fingerprint
 from canonbench.models.source import Source, parse_source
 from canonbench.models.trouble import one_line
 from canonbench.offline import cache_dir
@@ -89,7 +90,7 @@ def load_model(name: str | Path, how: Loading, *, base: str | Path | None = None
         return _load_on_base(source, path, how, base)
     model = _load_whole(path, how)
     with one_line(f"model {source.name}"):  # the device's memory may run out
-        model = place(model, how)
+        model = in_own_memory(place(model, how))
     _try_out(model, source)
     return LoadedModel(model, load_tokenizer(path, trust=how.trust), source)
 
@@ -118,9 +119,12 @@ def edit_of(name: str | Path, how: Loading) -> EditFile | None:
 
 
 def in_memory(model: Any, tokenizer: Any, name: str) -> LoadedModel:
-    """A model that the caller already holds; it is scored where and as it is, in evaluation mode."""
+    """A model that the caller already holds; it is scored where and as it is, in evaluation mode.
+
+    Only weights that are still mapped from a file are copied out of it.
+    """
     source = Source("memory", name)
-    _try_out(model.eval(), source)
+    _try_out(in_own_memory(model.eval()), source)
     return LoadedModel(model, tokenizer, source)
 
 
@@ -129,15 +133,38 @@ def place(model: Any, how: Loading) -> Any:
     return model.to(choose_device(how.device))
 
 
+def in_own_memory(model: Any) -> Any:
+    """Copy weights that are still mapped from a file out of it, each in turn.
+
+    Until then, whoever overwrites such a file changes the model that is being scored, after its fingerprint was taken,
+    and whoever truncates it ends the process.
+    """
+    copies: dict[tuple[Any, ...], Any] = {}  # tied weights stay tied
+    for weight in (*model.parameters(), *model.buffers()):
+        if weight.device.type == "cpu" and _is_mapped(weight):
+            key = (weight.data_ptr(), weight.shape, weight.stride(), weight.dtype)
+            if key not in copies:
+                copies[key] = weight.detach().clone()
+            weight.data = copies[key]
+    return model
+
+
+def _is_mapped(weight: Any) -> bool:
+    """Whether a weight may lie in a file: torch can neither resize its storage nor is that shared between processes."""
+    storage = weight.untyped_storage()
+    return bool(weight.numel()) and not storage.resizable() and not storage.is_shared()
+
+
 def _load_whole(path: Path, how: Loading) -> Any:
     """The model of a folder or GGUF file in the run's dtype.
 
     Another dtype than the checkpoint's means reading it again. Casting the model instead would also round the tables
     that it computes when it is made, such as rotary frequencies, and move logits by up to 2e-2 in bfloat16.
     """
-    model = load_checkpoint(path, dtype=named_dtype(how.dtype) or "auto", trust=how.trust)
+    options: dict[str, Any] = {"trust": how.trust, "say": how.say_once}
+    model = load_checkpoint(path, dtype=named_dtype(how.dtype) or "auto", **options)
     dtype = choose_dtype(how.dtype, checkpoint=model.dtype, n_parameters=model.num_parameters())
-    return model if model.dtype == dtype else load_checkpoint(path, dtype=dtype, trust=how.trust)
+    return model if model.dtype == dtype else load_checkpoint(path, dtype=dtype, **options)
 
 
 def _try_out(model: Any, source: Source) -> None:
@@ -168,7 +195,7 @@ def _base_of(path: Path) -> str | None:
 def _load_on_base(source: Source, path: Path, how: Loading, base: str | Path | None) -> LoadedModel:
     """An adapter, or what an edit run kept, on its base."""
     loaded = _load_base(source, path, how, base)
-    model = apply_edit(loaded.model, path, how.trust)
+    model = apply_edit(loaded.model, path, how.trust, how.say_once)
     _try_out(model, source)
     tokenizer = load_tokenizer(path, trust=how.trust) if files.has_tokenizer(path) else loaded.tokenizer
     return LoadedModel(model, tokenizer, source)
@@ -186,10 +213,22 @@ def _load_base(source: Source, path: Path, how: Loading, base: str | Path | None
     if loaded.dtype == edit.dtype:
         require_base(loaded.model, edit, source.name, str(base))
         return loaded
+    mark = fingerprint(loaded.model)
     how.say_once(
         f"{source.name} was edited in {edit.dtype} and is cast to {loaded.dtype}, so its scores will not be "
         f"those of the edit run; pass --dtype {edit.dtype} for those"
     )
     loaded.model = None  # one model in memory at a time
     require_base(load_model(base, replace(how, dtype=edit.dtype)).model, edit, source.name, str(base))
-    return load_model(base, how)
+    loaded = load_model(base, how)
+    require_same(loaded, mark)
+    return loaded
+
+
+def require_same(loaded: LoadedModel, mark: Fingerprint) -> None:
+    """CanonbenchError if a model that was loaded once more is not what it was the first time."""
+    if fingerprint(loaded.model).key != mark.key:
+        raise CanonbenchError(
+            f"{loaded.source.name} has changed since this run began (its fingerprint was {mark.weights[:12]}): leave "
+            "its files alone meanwhile, and give another --run to start anew"
+        )

@@ -67,7 +67,7 @@ def apply_sense_edit(model: Any, tensors: Mapping[str, str], path: Path) -> None
 def stored_senses(tensors: Mapping[str, str], path: Path) -> dict[str, Tensor]:
     """``token_ids`` and ``sense_ids`` (N,), ``deltas`` (N, D), each checked; arguments and errors as above."""
     with one_line(f"the edit {path}"), safe_open(path, framework="pt") as file:
-        content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
+        content = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (no mapping)
     for name in content.keys() | {name.removeprefix(PREFIX) for name in tensors}:
         if name not in content or tensor_hash(name, content[name]) != tensors.get(PREFIX + name):
             raise CanonbenchError(f"{path}: {name!r} is not what was written there; copy the artefact again")

@@ -11,7 +11,7 @@ from typing import Literal
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.files import is_dir, is_file
 from canonbench.models.ensemble_name import is_ensemble
-from canonbench.models.files import ADAPTER_CONFIG, CONFIG, EDIT_FILE
+from canonbench.models.files import ADAPTER_CONFIG, CONFIG, EDIT_FILE, look_inside
 from canonbench.models.shipped import SHIPPED, shipped_path
 
 Kind = Literal["folder", "hub", "peft", "edit", "gguf", "demo", "ensemble", "memory"]
@@ -68,4 +68,6 @@ def _kind_of(folder: Path) -> Kind:
     for file, kind in tell:
         if (folder / file).is_file():
             return kind
-    raise CanonbenchError(f"{folder} holds neither {CONFIG} nor {ADAPTER_CONFIG} nor {EDIT_FILE}: not a model folder")
+    raise CanonbenchError(
+        f"{folder} holds neither {CONFIG} nor {ADAPTER_CONFIG} nor {EDIT_FILE}: not a model folder{look_inside(folder)}"
+    )

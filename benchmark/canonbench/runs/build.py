@@ -66,9 +66,7 @@ def build_row(
     seconds: float,
 ) -> Row:
     """The row of a fixed checkpoint; every number is computed from ``examples`` by ``leaderboard.aggregate``."""
-    computed = aggregate(
-        examples, tasks=task_specs(asked), protocol=asked.protocol, general=general_text(asked), seed=asked.seed
-    )
+    computed = aggregate(examples, tasks=task_specs(asked), protocol=asked.protocol, general=general_text(asked))
     return Row(
         **_facts(asked, model, seconds),
         track="joint" if len(asked.tasks) > 1 else "per-task",
@@ -112,7 +110,6 @@ def build_edit_row(
         general=general,
         choices=choices,
         reported=reported,
-        seed=asked.seed,
     )
     return Row(
         **_facts(asked, base, seconds),
@@ -131,7 +128,7 @@ def build_edit_row(
 def _facts(asked: Asked, model: Described, seconds: float) -> dict[str, Any]:
     """What every measured row says of the run."""
     return {
-        "schema": 2,
+        "schema": 3,
         "state": "measured",
         "provenance": Provenance(source=f"canonbench {__version__}", note=None),
         "submission": None,
@@ -149,7 +146,6 @@ def _facts(asked: Asked, model: Described, seconds: float) -> dict[str, Any]:
         "versions": versions(),
         "seconds": round(seconds, 3),
         "peak_memory_bytes": peak_memory(model.device),
-        "seed": asked.seed,
     }
 
 

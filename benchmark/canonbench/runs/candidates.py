@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from canonbench.editing.contract import EditRequest
+from canonbench.editing.isolation import Isolation
 from canonbench.editing.method import Method
 from canonbench.errors import CanonbenchError
 from canonbench.models.face import vocabulary_size
@@ -44,26 +46,55 @@ class Listener:
 
 def candidates(
     method: Method, loaded: LoadedModel, request: EditRequest[Any], listener: Listener, what: str
-) -> Iterator[Trained]:
+) -> Generator[Trained]:
     """The candidates that a method yields (or the one model that it returns), numbered from 1.
+
+    The method runs isolated: torch, numpy and random are seeded with the request's seed before it is called, and the
+    state of the process that it works in is its own, however it changes it.
 
     Raises:
         MethodError: the method's code raised something; it says what, and after how many candidates.
     """
-    number, start = 0, time.perf_counter()
-    try:
+    own, number, start = Isolation(request.seed, after=method.module), 0, time.perf_counter()
+    with _blamed(what, own, number):
         edited = method.edit(loaded.model, loaded.tokenizer, request)
-        for model in edited if hasattr(edited, "__next__") else (edited,):
+    if not hasattr(edited, "__next__"):
+        yield Trained(1, edited, listener.loss, time.perf_counter() - start)
+        return
+    try:
+        while True:
+            with _blamed(what, own, number):
+                model = next(edited, _END)
+            if model is _END:
+                return
             number += 1
             yield Trained(number, model, listener.loss, time.perf_counter() - start)
             start = time.perf_counter()
+    finally:
+        with suppress(MethodError), _blamed(what, own, number):  # that there is more is no fault of the method
+            getattr(edited, "close", lambda: None)()
+
+
+_END = object()
+"""What comes after a method's last candidate."""
+
+
+@contextmanager
+def _blamed(what: str, own: Isolation, number: int) -> Iterator[None]:
+    """The method's code runs inside, and whatever it raises but Ctrl-C is a MethodError."""
+    try:
+        with own.entered():
+            yield
+    except KeyboardInterrupt:
+        raise
     except CanonbenchError as error:
         raise MethodError(f"{what}: {error}") from error
-    except Exception as error:  # somebody else's code may raise anything
+    except BaseException as error:  # somebody else's code may raise anything
         reason = " ".join(str(error).split()) or "no message"
+        did = f"called sys.exit({error.code!r})" if isinstance(error, SystemExit) else f"raised {type(error).__name__}"
+        said = "a method ends by returning" if isinstance(error, SystemExit) else reason
         raise MethodError(
-            f"{what}: the method raised {type(error).__name__} after {number} candidates: {reason} "
-            "('canonbench --debug ...' shows where)"
+            f"{what}: the method {did} after {number} candidates: {said} ('canonbench --debug ...' shows where)"
         ) from error
 
 

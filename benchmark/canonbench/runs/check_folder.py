@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from canonbench.editing.method import Method, find_method
-from canonbench.editing.settings import parse_settings
-from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.compact import LIMIT
 from canonbench.leaderboard.submission import FILE, NAME, TODO, Submission, read_submission, unwritten
 from canonbench.runs.board_findings import Findings
 from canonbench.runs.check_text import private_things
+from canonbench.runs.examine_code import Examined, examine
 
 README = "README.md"
 CODE = "method.py"
@@ -41,24 +41,27 @@ def check_folder(folder: Path, place: str, findings: Findings) -> Submission | N
     return None
 
 
-def check_code(folder: Path, place: str, submission: Submission, findings: Findings) -> None:
-    """The method can be imported, and takes the hyperparameters that come with it. This runs the submission's code."""
+def check_code(
+    folder: Path, place: str, submission: Submission, asked: Sequence[Mapping[str, Any]], findings: Findings
+) -> Examined | None:
+    """The method can be imported, and takes the hyperparameters that come with it. This runs the submission's code.
+
+    Args:
+        folder: the submission's.
+        place: what it is called in findings.
+        submission: its description.
+        asked: hyperparameters of its rows, to try as well.
+        findings: added to.
+
+    Returns:
+        What came of it; None of a submission without a method.
+    """
     if submission.method is None:
-        return
-    with findings.at(f"{place}/{FILE}"):
-        try:
-            method = method_of(folder)
-            parse_settings(method.settings, method.defaults)
-        except CanonbenchError as error:
-            raise CanonbenchError(f"method {submission.method}: {error}") from error
-
-
-def method_of(folder: Path) -> Method:
-    """The submission's method; CanonbenchError if it cannot be imported, or if its code ends the program."""
-    try:
-        return find_method(folder)
-    except SystemExit as error:
-        raise CanonbenchError("ends the program when it is imported") from error
+        return None
+    examined = examine(folder, submission.method, asked)
+    if examined.problem is not None:
+        findings.error(f"{place}/{FILE}", f"method {submission.method}: {examined.problem}")
+    return examined
 
 
 def _check_files(folder: Path, place: str, findings: Findings) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from canonbench.editing.settings import parse_settings
 from canonbench.errors import CanonbenchError
 from canonbench.files import file_hash
 from canonbench.leaderboard.compact import read_examples
@@ -16,8 +16,8 @@ from canonbench.leaderboard.rows import PlacedRow
 from canonbench.leaderboard.submission import Submission
 from canonbench.runs.board_findings import Findings
 from canonbench.runs.check_examples import implausible, results_of, suite_of
-from canonbench.runs.check_folder import method_of
 from canonbench.runs.checkout import Checkout
+from canonbench.runs.examine_code import Examined, as_key
 from canonbench.runs.hub_examples import fetch_examples
 from canonbench.suite.tasks import TASKS
 
@@ -28,6 +28,7 @@ def check_row(
     placed: PlacedRow,
     checkout: Checkout,
     submissions: Mapping[str, Submission | None],
+    codes: Mapping[str, Examined],
     findings: Findings,
     *,
     fetch: bool,
@@ -38,6 +39,7 @@ def check_row(
         placed: the row, and its file and line.
         checkout: where its examples are.
         submissions: every folder under ``submissions/``; None where its description is unusable.
+        codes: what came of importing their methods.
         findings: added to.
         fetch: whether to fetch examples that are on the hub.
     """
@@ -46,7 +48,7 @@ def check_row(
         findings.error(place, message)
     if row.state in ("submitted", "reproduced"):
         with findings.at(place):
-            _check_settings(row, checkout, submissions)
+            _check_settings(row, submissions, codes)
         _check_examples(row, place, checkout, findings, fetch)
 
 
@@ -81,19 +83,24 @@ def _impossible_choices(row: Row) -> Iterator[str]:
                 yield f"leagues.{label}.tasks.{name}.candidate: {chosen} was chosen, but the first seed took {first}"
 
 
-def _check_settings(row: Row, checkout: Checkout, submissions: Mapping[str, Submission | None]) -> None:
+def settings_of(row: Row) -> list[dict[str, Any]]:
+    """The hyperparameters that an edit run's row has for its tasks; none of any other row."""
+    if row.leagues is None:
+        return []
+    return [dict(for_task(row.hyperparameters or {}, task)) for task in results_of(row)]
+
+
+def _check_settings(row: Row, submissions: Mapping[str, Submission | None], codes: Mapping[str, Examined]) -> None:
     """The row's hyperparameters are ones that its method takes; CanonbenchError if not."""
     submission = submissions.get(str(row.submission))
     if row.leagues is None or submission is None:
         return
     if submission.method is None:
         raise CanonbenchError(f"submissions/{row.submission} has no method, so this edit run cannot be repeated")
-    try:
-        method = method_of(checkout.submission(str(row.submission)))
-    except CanonbenchError:
-        return  # a finding of the folder's
-    for task in results_of(row):
-        parse_settings(method.settings, for_task(row.hyperparameters or {}, task))
+    examined = codes.get(str(row.submission))
+    for settings in settings_of(row):
+        if examined is not None and (why := examined.refused.get(as_key(settings))):
+            raise CanonbenchError(why)
 
 
 def _check_examples(row: Row, place: str, checkout: Checkout, findings: Findings, fetch: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from canonbench.errors import LARGEST_SEED, CanonbenchError, UsageError, require_whole, unknown_name
+from canonbench.errors import CanonbenchError, UsageError, unknown_name
 from canonbench.leaderboard.compare import compare as compare_sides
 from canonbench.leaderboard.row import Row
 from canonbench.runs.compared import Compared
@@ -23,7 +23,6 @@ def compare(
     tasks: str | Iterable[str] | None = None,
     league: str | None = None,
     suite: str | Path | None = None,
-    seed: int = 0,
     flips: int = FLIPS,
 ) -> Compared:
     """Compare two finished runs of one comparable group.
@@ -35,14 +34,12 @@ def compare(
         league: whose models an edit run is represented by; None for the tightest league of both in which either was
             edited at all (in tighter ones the unedited model would be compared with itself).
         suite: where the texts come from; None for the suite that the rows name, if it is at hand.
-        seed: of the bootstrap.
         flips: how many rows that changed sides to show per task.
 
     Raises:
         UsageError: an unknown task, league or suite, or a league where neither run has any.
         CanonbenchError: the runs cannot be compared, or one of them is damaged.
     """
-    require_whole("seed", seed, 0, LARGEST_SEED)
     one, two = read_finished(first), read_finished(second)
     _require_comparable(one, two)
     leagues = _shared_leagues(one, two)
@@ -50,7 +47,7 @@ def compare(
     chosen = _league(one, two, leagues, league, chosen_tasks)
     before, after = (sides(run, chosen if run.leagues else None, chosen_tasks) for run in (one, two))
     thresholds = {name: one.results(chosen)[name].threshold for name in chosen_tasks}
-    comparison = compare_sides(before, after, thresholds, seed=seed)
+    comparison = compare_sides(before, after, thresholds)
     wanted = {name: [flip.index for flip in task.flips[:flips]] for name, task in comparison.tasks.items()}
     texts, lack = _texts(one.row, suite, wanted)
     notes += lack

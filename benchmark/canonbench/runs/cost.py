@@ -47,7 +47,7 @@ def cost(
     """
     progress = progress or Progress()
     require_batch_tokens(batch_tokens)
-    asked = resolve(suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=0)
+    asked = resolve(suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit)
     announce(asked, progress.say, by_default=suite is None)
     how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
     edited, before = openers(model, base, tokenizer, how)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from canonbench.editing.contract import ChecksModel
+from canonbench.editing.isolation import foreign
 from canonbench.editing.method import Method, find_method
 from canonbench.editing.settings import merged, parse_settings
 from canonbench.errors import CanonbenchError, UsageError, require_whole
@@ -66,7 +67,6 @@ def edit(
     device: str = "auto",
     dtype: str = "auto",
     batch_tokens: int | None = None,
-    seed: int = 0,
     states_budget: float = STATES_BUDGET,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
@@ -92,7 +92,6 @@ def edit(
         run: the run folder; ``auto`` makes one under ``canonbench-runs/``; None keeps nothing but the base's scores.
         output: also write the row to exactly this file.
         device, dtype, batch_tokens: as for ``evaluate``.
-        seed: of the bootstrap.
         states_budget: GiB of disk for hidden states of the base, from which edited models resume; 0: none.
         allow_pickle, trust_remote_code: as for ``evaluate``.
         progress: receives notes, training losses and token counts.
@@ -111,9 +110,7 @@ def edit(
     if is_ensemble(model):
         raise UsageError(f"{model} is scored, not edited: edit its small model, then name that edit in an ensemble")
     found = find_method(method)
-    asked = resolve(
-        suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=seed
-    )
+    asked = resolve(suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit)
     asked = replace(asked, protocol=with_leagues(asked.protocol, leagues))
     if asked.general is None:
         raise CanonbenchError(f"suite {asked.suite.name} has no general text at hand: an edit is judged by its leagues")
@@ -128,7 +125,8 @@ def edit(
     questions = {name: question(asked.suite, name, asked.split, asked.protocol, limit) for name in asked.tasks}
     seen = look(opener, asked, list(questions.values()))
     if isinstance(hyperparameters, ChecksModel):
-        hyperparameters.check_model(seen.loaded.model)
+        with foreign(f"method {found.name}: check_model"):
+            hyperparameters.check_model(seen.loaded.model)
     identity = _identity(asked, found, hyperparameters, seen, repeats, taken, batch_tokens)
     with run_folder(run, identity, [found.name, seen.loaded.source.name]) as folder:
         if run is not None:

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from canonbench.editing.contract import EditRequest
 from canonbench.editing.method import Method
 from canonbench.errors import CanonbenchError
 from canonbench.models.fingerprint import Fingerprint, fingerprint
-from canonbench.models.load import LoadedModel, in_memory
+from canonbench.models.load import LoadedModel, in_memory, require_same
+from canonbench.models.proof import Answers, answers, differ
 from canonbench.models.sense_edit_file import is_of_edit
 from canonbench.runs.candidates import MethodError, Trained
 from canonbench.runs.edit_examples import candidate_columns, task_numbers
@@ -64,6 +65,8 @@ class EditRun:
     keep: str
     """all, best (those that a league took) or none."""
     states: StateCache
+    unedited: list[Answers] = field(default_factory=list)
+    """What the base said of ``first_sequences`` before the method was called; empty until it was asked."""
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -88,17 +91,27 @@ class EditRun:
         """The unedited model, proved by fingerprint, for a method to change as it likes.
 
         Raises:
-            CanonbenchError: the model that was loaded is not the base any more.
+            CanonbenchError: the model that was loaded is not the base any more, or scores otherwise than it did.
         """
         if self.opener.is_name:
-            loaded = self.opener.open()
+            loaded = self.opener.open_again(self.base.fingerprint)
         else:
             loaded = in_memory(copy.deepcopy(self.opener.model), self.opener.tokenizer, self.base.loaded.source.name)
-        if fingerprint(loaded.model).key != self.base.fingerprint.key:
+            require_same(loaded, self.base.fingerprint)
+        found = answers(loaded.model, self.first_sequences())
+        if not self.unedited:
+            self.unedited.append(found)
+        elif apart := differ(found, self.unedited[0]):
             raise CanonbenchError(
-                f"the base {loaded.source.name} has changed since this run began; give another --run to start anew"
+                f"the base {loaded.source.name} scores otherwise than before the method was called, by up to "
+                f"{apart:.1e} nats: the method has changed code that all models share, as a class's 'forward' or a "
+                "function of torch; let it change the weights of the model that it is given"
             )
         return loaded
+
+    def first_sequences(self) -> list[tuple[int, ...]]:
+        """The first request of every task and of general text: by them an artefact is told from another model."""
+        return [unit.requests[0].ids for unit in self.base.units]
 
     def request(self, task: str, seed: int) -> EditRequest[Any]:
         """What the method is asked."""

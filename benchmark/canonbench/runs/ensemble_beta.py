@@ -40,8 +40,9 @@ def with_beta(
     progress: Progress,
     *,
     batch_tokens: int | None,
-) -> Any:
-    """``model`` as it is; where it names an ensemble whose β is to be chosen, its name with the β that is.
+) -> tuple[Any, str | None]:
+    """``model`` as it is and None; where it names an ensemble whose β is to be chosen, its name with the β that is,
+    and the hash of the weights by which it was chosen.
 
     G_val is scored once for all β, in the cache that bases share, and none is scored further than needed to see that
     it is outside every league. What was chosen for every league is said.
@@ -59,12 +60,12 @@ def with_beta(
         CanonbenchError: β is 0, no other is in the league, or the ensemble cannot be scored.
     """
     if not is_ensemble(model):
-        return model
+        return model, None
     name = parse_ensemble(model)
     if name.beta == 0:
         raise CanonbenchError(f"{model}: with beta=0 it is {name.large} alone: there is no edit to evaluate")
     if name.beta is not None:
-        return model
+        return model, None
     _require_val(name, asked)
     # of all β the same ensemble, so any will do to look at it
     seen = look(Opener(str(replace(name, beta=1.0)), None, how, base=base), asked, [])
@@ -74,7 +75,7 @@ def with_beta(
     progress.say("β by league on G_val: " + ", ".join(f"{label}: {beta:g}" for label, beta in chosen.items()))
     complete = parse_ensemble(seen.loaded.source.name)
     free(seen.loaded)
-    return str(replace(complete, beta=_taken(chosen, name, asked.protocol)))
+    return str(replace(complete, beta=_taken(chosen, name, asked.protocol))), seen.fingerprint.weights
 
 
 def _ratios(

@@ -48,7 +48,6 @@ def evaluate(
     device: str = "auto",
     dtype: str = "auto",
     batch_tokens: int | None = None,
-    seed: int = 0,
     states_budget: float = STATES_BUDGET,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
@@ -74,7 +73,6 @@ def evaluate(
         device: torch device, or ``auto``. Models in memory stay where they are.
         dtype: torch dtype, or ``auto`` (PROTOCOL section 1).
         batch_tokens: tokens that go through the model at once; None chooses by device.
-        seed: of the bootstrap.
         states_budget: GiB of the cache for hidden states of base models, from which edited ones resume; 0 for none.
         allow_pickle: read pickle checkpoints too, with ``weights_only=True``.
         trust_remote_code: run Python code that comes with the checkpoint.
@@ -89,15 +87,13 @@ def evaluate(
     states = StateCache(budget_bytes(states_budget), progress.say)
     require_batch_tokens(batch_tokens)
     require_places(run, output)
-    asked = resolve(
-        suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit, seed=seed
-    )
+    asked = resolve(suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit)
     announce(asked, progress.say, by_default=suite is None)
     how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
-    model = with_beta(model, base, asked, how, progress, batch_tokens=batch_tokens)
+    model, weights = with_beta(model, base, asked, how, progress, batch_tokens=batch_tokens)
     openers_ = openers(model, base, tokenizer, how)
     questions = [question(asked.suite, name, split, asked.protocol, limit) for name in asked.tasks]
-    evaluation = _Evaluation(asked, questions, progress, batch_tokens, states, passed or {})
+    evaluation = _Evaluation(asked, questions, progress, batch_tokens, states, passed or {}, weights)
     return evaluation.run(*openers_, run=run, output=output)
 
 
@@ -109,6 +105,8 @@ class _Evaluation:
     batch_tokens: int | None
     states: StateCache
     passed: Mapping[str, Any]
+    weights: str | None
+    """Of an ensemble: the hash of the weights by which its β was chosen in this run."""
 
     def run(
         self,
@@ -120,6 +118,10 @@ class _Evaluation:
     ) -> Row:
         """Look at both models, then score the base (or find its scores), then the edited one."""
         seen = look(edited, self.asked, self.questions)
+        if self.weights not in (None, seen.fingerprint.weights):
+            raise CanonbenchError(
+                f"{seen.loaded.source.name} has changed since its β was chosen; run the same command again"
+            )
         before = None
         if base is not None:
             # One model in memory at a time: the edited one is loaded again after the base has been scored.
@@ -157,6 +159,7 @@ class _Evaluation:
         tokens = sum(unit.n_tokens for unit in seen.units)
         self.progress.expect(tokens)
         folder.log("scoring", tokens=tokens)
+        record = merged_from(edited)  # read before the model is proved to be the one that was looked at
         base_measured = states = reuse = None
         if before is not None:
             states = self.states.between(before.loaded.model, before.fingerprint, seen.fingerprint)
@@ -170,7 +173,7 @@ class _Evaluation:
             )
             if edited.is_name:
                 free(before.loaded)
-                seen = replace(seen, loaded=edited.open())
+                seen = replace(seen, loaded=edited.open_again(seen.fingerprint))
             reuse = reuse_between(seen.loaded.model, before.fingerprint, seen.fingerprint, base_measured)
         # the search for an ensemble's β leaves the scores of G in the cache
         is_ensemble = seen.loaded.source.kind == "ensemble"
@@ -207,7 +210,7 @@ class _Evaluation:
             before.fingerprint.key if before else None,
             seconds,
         )
-        row = with_merge(row, merged_from(edited))
+        row = with_merge(row, record)
         row.write(folder.row_path)
         folder.log("complete", seconds=round(seconds, 3))
         return row

@@ -20,6 +20,7 @@ from canonbench.errors import CanonbenchError
 from canonbench.files import write_whole, written
 from canonbench.leaderboard.row import Row
 from canonbench.models.ensemble_name import is_ensemble
+from canonbench.models.new_folder import clear_leftovers
 from canonbench.records import read_yaml
 from canonbench.runs.writable import require_folder, require_output
 
@@ -98,6 +99,9 @@ class RunFolder:
                     f"another canonbench process is running in {self.path}; wait for it or give another --run"
                 ) from error
         try:
+            if self.record_path.is_file():
+                for folder in (self.path, self.path / "trials"):
+                    clear_leftovers(folder)
             yield
         finally:
             lock.release()

@@ -31,7 +31,6 @@ def run_identity(
         "general": asked.general.name if asked.general else None,
         "limit": asked.limit,
         "protocol": asked.protocol.name,
-        "seed": asked.seed,
         "dtype": seen.dtype,
         "device": seen.device,
         "batch_tokens": batch_tokens,

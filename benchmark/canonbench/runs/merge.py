@@ -66,7 +66,6 @@ def _require_together(one: Finished, other: Finished) -> None:
         ("method", lambda row: row.method),
         ("base", lambda row: (row.fingerprints.base, row.model)),
         ("leagues", lambda row: list(row.leagues)),
-        ("bootstrap seed", lambda row: row.seed),
         ("dtype or device", lambda row: (row.dtype, row.device)),
         ("versions", lambda row: row.versions),
     ):

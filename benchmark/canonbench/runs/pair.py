@@ -9,7 +9,8 @@ from typing import Any
 
 from canonbench.errors import UsageError
 from canonbench.models.ensemble_name import is_ensemble
-from canonbench.models.load import LoadedModel, Loading, base_name, in_memory, load_model
+from canonbench.models.fingerprint import Fingerprint
+from canonbench.models.load import LoadedModel, Loading, base_name, in_memory, load_model, require_same
 
 ModelLike = str | Path | Any
 """A name for ``load_model``, or a model in memory."""
@@ -37,6 +38,12 @@ class Opener:
         return in_memory(
             self.model, self.tokenizer, getattr(self.model, "name_or_path", "") or type(self.model).__name__
         )
+
+    def open_again(self, mark: Fingerprint) -> LoadedModel:
+        """Load the model once more; CanonbenchError if it is not what it was when ``mark`` was taken."""
+        loaded = self.open()
+        require_same(loaded, mark)
+        return loaded
 
 
 def openers(model: ModelLike, base: ModelLike | None, tokenizer: Any, how: Loading) -> tuple[Opener, Opener | None]:

@@ -106,6 +106,8 @@ def reproduce(
             **_as_before(row, part),
         )
     again = read_merged(folders).row
+    if again.fingerprints.base != row.fingerprints.base:
+        raise CanonbenchError(f"{base} has changed while the row was repeated; run the same command again")
     numbers = tuple(compared(row, again, average=tolerance))
     if not write or not all(each.agrees for each in numbers):
         return Reproduction(placed, again, numbers, None)
@@ -192,7 +194,6 @@ def _as_before(row: Row, part: _Part) -> dict[str, Any]:
         "settings": None if followed is not None else part.hyperparameters,
         "chosen": followed,
         "dtype": row.dtype,
-        "seed": row.seed or 0,
         "keep": "none",
     }
 

@@ -88,7 +88,7 @@ def sense_words(
     """
     how = Loading(device, trust=Trust(allow_pickle), say=say)
     asked = resolve(
-        suite=suite, tasks=task, split=split or "val", general=general, protocol_name="canonbench-1", limit=None, seed=0
+        suite=suite, tasks=task, split=split or "val", general=general, protocol_name="canonbench-1", limit=None
     )
     if len(asked.tasks) != 1:
         raise UsageError(f"one task at a time, not {task}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from canonbench.errors import LARGEST_COUNT, LARGEST_SEED, CanonbenchError, require_whole, unknown_name
+from canonbench.errors import LARGEST_COUNT, CanonbenchError, require_whole, unknown_name
 from canonbench.records import read_yaml
 from canonbench.scoring.protocol import PROTOCOLS, Protocol, protocol, protocol_from_mapping, read_leagues
 from canonbench.suite import General, Suite
@@ -27,7 +27,6 @@ class Asked:
     general: General | None
     protocol: Protocol
     limit: int | None
-    seed: int
 
     @property
     def general_part(self) -> GeneralPart:
@@ -43,7 +42,6 @@ def resolve(
     general: str | None,
     protocol_name: str,
     limit: int | None,
-    seed: int,
 ) -> Asked:
     """Look every name up, before anything expensive happens.
 
@@ -53,7 +51,6 @@ def resolve(
     """
     if limit is not None:
         require_whole("limit", limit, 1, LARGEST_COUNT)
-    require_whole("seed", seed, 0, LARGEST_SEED)
     loaded = suite if isinstance(suite, Suite) else Suite.load(suite or default_name())
     if split not in ("val", "test"):
         raise unknown_name("split", split, ("val", "test"))
@@ -65,7 +62,7 @@ def resolve(
     for name in rules.thresholds:
         if name not in loaded.tasks:  # a threshold for it would silently do nothing
             raise unknown_name("task", name, loaded.tasks, where=f"in the thresholds of {protocol_name}")
-    return Asked(loaded, names, split, chosen, rules, limit, seed)  # type: ignore[arg-type]
+    return Asked(loaded, names, split, chosen, rules, limit)  # type: ignore[arg-type]
 
 
 def require_batch_tokens(batch_tokens: int | None) -> None:

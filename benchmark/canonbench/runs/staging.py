@@ -13,6 +13,7 @@ from canonbench.errors import CanonbenchError
 from canonbench.files import replacing, write_error
 from canonbench.leaderboard.row import Row
 from canonbench.leaderboard.rows import read_rows_file, write_rows_file
+from canonbench.models.new_folder import PART
 from canonbench.runs.board_findings import BoardFinding
 from canonbench.runs.check_folder import EXAMPLES
 from canonbench.runs.checkout import Checkout
@@ -32,7 +33,7 @@ def staged_copy(checkout: Checkout, name: str) -> Iterator[Checkout]:
     with tempfile.TemporaryDirectory(prefix="canonbench-") as temporary:
         staged = empty_checkout(Path(temporary), name)
         if (folder := checkout.submission(name)).is_dir():
-            ignore = shutil.ignore_patterns("__pycache__")
+            ignore = shutil.ignore_patterns("__pycache__", f".*{PART}")  # parts are of a killed process
             shutil.copytree(folder, staged.submission(name), symlinks=True, ignore=ignore, dirs_exist_ok=True)
         if (rows := checkout.rows_file(name)).is_file():
             shutil.copyfile(rows, staged.rows_file(name))

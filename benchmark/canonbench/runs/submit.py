@@ -136,12 +136,12 @@ def withdraw(
         gone = [folder / each for each in unchanged if same_file(folder / each, fresh.submission(name) / each)]
         is_here = examples_at is None and row.examples.file not in keep
         gone += [checkout.root / row.examples.file] if is_here else []
-    if left:
-        write_rows_file(rows_file, left)
-    else:
+    if not left:
         gone.append(rows_file)
     for path in dict.fromkeys(gone):
         path.unlink(missing_ok=True)
+    if left:
+        write_rows_file(rows_file, left)  # last, so that the same command finishes what a killed one began
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)
     kept = tuple(checkout.place(path) for path in files_of(folder)) if not left else ()
     if folder.is_dir() and not any(folder.iterdir()):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.files import file_hash
 from canonbench.leaderboard.compact import LIMIT, compact, write_examples
-from canonbench.leaderboard.recompute import differences
+from canonbench.leaderboard.recompute import differences, with_present_intervals
 from canonbench.leaderboard.row import ExamplesReference, ModelReference, Row
 from canonbench.models.portable import portable
 from canonbench.records import read_yaml
@@ -55,6 +55,8 @@ def submitted_row(
 ) -> Row:
     """The row that goes on the board, its examples written into ``folder`` in compact form unless they are elsewhere.
 
+    Its intervals are this version's, also where an earlier one made the run.
+
     Args:
         run: as measured.
         folder: of the submission ``name``.
@@ -64,12 +66,13 @@ def submitted_row(
 
     Raises:
         UsageError: the address is none, or the run is made of several.
-        CanonbenchError: the row is not of a run that was measured here, or its examples are too large.
+        CanonbenchError: the row is not of a run that was measured here, or its examples are damaged or too large.
     """
     row = run.row
     if row.state != "measured":
         raise CanonbenchError(f"{run.path}: its row is {row.state}; only a row that was measured can be submitted")
     examples = _kept(run, folder, name) if examples_at is None else _on_hub(run, require_address(examples_at))
+    row = with_present_intervals(row, run.examples)
     content: dict[str, Any] = row.model_dump(by_alias=True)
     has_base_in_name = row.leagues is not None or row.base is None or row.model.source == "ensemble"
     content |= {
@@ -97,7 +100,7 @@ def _on_hub(run: Finished, address: str) -> ExamplesReference:
     path = RunFolder(Path(run.path) if Path(run.path).is_dir() else Path(run.path).parent).examples_path
     if not path.is_file():
         raise UsageError("--examples-at is for a single run, whose examples.parquet was pushed as it is")
-    if unlike := differences(run.row, run.examples):
+    if unlike := differences(with_present_intervals(run.row, run.examples), run.examples):
         raise CanonbenchError(f"{run.path}: {unlike[0]}")
     return ExamplesReference(file=address, sha256=file_hash(path))
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from canonbench.editing.isolation import foreign
+from canonbench.errors import CanonbenchError
 from canonbench.likelihood.engine import NotFinite
-from canonbench.models.artefact import open_artefact, save_artefact
+from canonbench.models.artefact import is_artefact, open_artefact, save_artefact
+from canonbench.models.edit_file import NotKept
 from canonbench.models.fingerprint import Fingerprint
 from canonbench.models.load import LoadedModel
 from canonbench.models.merged import as_scored
+from canonbench.models.new_folder import clear_leftovers, remove_folder
+from canonbench.models.proof import Answers, Skeleton, answers, differ
 from canonbench.runs.candidates import Listener, MethodError, Trained, candidates, require_candidate
 from canonbench.runs.edit_run import EditRun, Scored
 from canonbench.runs.examples import Columns, concatenate, read_parquet, write_parquet
+from canonbench.runs.pair import free
 from canonbench.runs.trajectory import Candidate
 from canonbench.scoring.protocol import Protocol
 from canonbench.scoring.selection import UNEDITED, Judged, choose_on_test, choose_on_val, next_to_measure
@@ -44,6 +49,8 @@ class Trial:
     caps: Mapping[str, int] | None
     """On test: league to the candidate chosen on val. On val: None."""
     scored: dict[int, Scored] = field(default_factory=dict)
+    answers: dict[int, Answers] = field(default_factory=dict)
+    """What each candidate, as the method yielded it, said of the run's first sequences."""
 
     @property
     def name(self) -> str:
@@ -78,7 +85,7 @@ class Trial:
         """
         if not self.record.is_file():
             choice = self._on_val() if self.caps is None else self._on_test(self.caps)
-            self._drop(choice)
+            self._drop(lambda number: self._is_kept(number, choice))
             self._write(choice)
         content = json.loads(self.record.read_text(encoding="utf-8"))
         found = [Candidate(**each) for each in content["candidates"]]
@@ -86,19 +93,31 @@ class Trial:
         return Outcome(found, content["choice"], [read_parquet(examples)] if examples.is_file() else [])
 
     def _on_val(self) -> dict[str, int]:
+        """Measure every candidate as it is yielded; what is chosen in the end is opened again, and must be the same."""
         base = self.run.fresh_base()
+        skeleton = Skeleton(base.model)
 
         def use(trained: Trained) -> None:
             with as_scored(trained.model) as model:
-                self._measure(trained, model, self.run.look(model, base))
+                mark = self.run.look(model, base)
+                self._prove(trained, model, skeleton)
+                self._measure(trained, model, mark)
             choice = self._choose()
-            if trained.number in self.scored and self._is_kept(trained.number, choice):
-                self._save(trained, base)
-            self._drop(choice)
+            if trained.number in self.scored and self._is_needed(trained.number, choice):
+                try:
+                    self._save(trained, base)
+                except NotKept:
+                    del self.scored[trained.number]
+                    raise
+            self._drop(lambda number: self._is_needed(number, choice))
 
         self._train(base, use)
         self._require_edit(self.scored)
-        return self._choose()
+        free(base)
+        choice = self._choose()
+        for number in sorted(set(choice.values()) - {UNEDITED}):
+            self._open(number)
+        return choice
 
     def _require_edit(self, found: Mapping[int, object]) -> None:
         if not found:
@@ -122,12 +141,11 @@ class Trial:
         return choose_on_test(ratios, caps, self.protocol)
 
     def _measure_kept(self, trained: Trained) -> None:
-        """Open a kept candidate and measure it; one whose logits are no numbers is in no league."""
-        base = self.run.fresh_base()
-        model = open_artefact(self.artefact(trained.number), base).model
+        """Open a kept candidate and measure it; one that is not as it was yielded, or not finite, is in no league."""
         try:
-            with self._blaming_the_method(trained):
-                self._measure(trained, model, self.run.look(model, base))
+            opened = self._open(trained.number)
+            with self._blaming_the_method(trained.number):
+                self._measure(trained, opened.model, self.run.look(opened.model, opened))
         except MethodError as error:
             self.run.progress.say(f"{error}; it is in no league")
 
@@ -137,17 +155,53 @@ class Trial:
         if last == UNEDITED:
             return found
         base = self.run.fresh_base()
+        skeleton = Skeleton(base.model)
 
         def use(trained: Trained) -> None:
             with as_scored(trained.model) as model:
                 unedited = self.run.look(model, base).key == self.run.base.fingerprint.key
+                self._prove(trained, model, skeleton)
             if not unedited:
                 self._save(trained, base)
                 found[trained.number] = replace(trained, model=None)
 
         self._train(base, use, last)
         self._require_edit(found)
+        free(base)
         return found
+
+    def _prove(self, trained: Trained, model: Any, skeleton: Skeleton) -> None:
+        """Note what a candidate says, and see that it is its weights that say so.
+
+        An adapter that is not merged, and other wrappers, are seen to only when what is kept of them is opened.
+        """
+        sequences = self.run.first_sequences()
+        try:
+            with foreign("it cannot be run"):
+                self.answers[trained.number] = own = answers(model, sequences)
+                apart = differ(own, skeleton.answers(model, sequences)) if skeleton.fits(model) else 0.0
+        except CanonbenchError as error:
+            raise MethodError(str(error)) from error
+        if apart:
+            raise MethodError(
+                f"an artefact keeps weights alone and would lose {skeleton.lost(model)}, which moves scores by up to "
+                f"{apart:.1e} nats; let the method change nothing else"
+            )
+
+    def _open(self, number: int) -> LoadedModel:
+        """A kept candidate on a base of its own, proved to be what the method yielded.
+
+        Raises:
+            MethodError: it is another model.
+        """
+        opened = open_artefact(self.artefact(number), self.run.fresh_base())
+        with self._blaming_the_method(number):
+            if apart := differ(answers(opened.model, self.run.first_sequences()), self.answers[number]):
+                raise MethodError(
+                    f"what is kept of it, opened again, scores otherwise, by up to {apart:.1e} nats: something besides "
+                    "its weights was changed, such as a hook or a setting, which no artefact holds"
+                )
+        return opened
 
     def _train(self, base: LoadedModel, use: Callable[[Trained], None], last: int | None = None) -> None:
         """Use what the method yields, one after the other, until it ends, fails, or has yielded the last one needed.
@@ -160,28 +214,29 @@ class Trial:
         request = replace(self.run.request(self.task, self.seed), report=listener)
         used = 0
         try:
-            for trained in candidates(self.run.method, base, request, listener, self.name):
-                with self._blaming_the_method(trained):
-                    require_candidate(trained.model, base, self.run.base.vocabulary)
-                    if trained.model.training:
-                        progress.say(
-                            f"{self.name} candidate {trained.number}: in training mode; scored without dropout"
-                        )
-                    use(trained)
-                used = trained.number
-                if used == last:
-                    break
+            with closing(candidates(self.run.method, base, request, listener, self.name)) as found:
+                for trained in found:
+                    with self._blaming_the_method(trained.number):
+                        require_candidate(trained.model, base, self.run.base.vocabulary)
+                        if trained.model.training:
+                            progress.say(
+                                f"{self.name} candidate {trained.number}: in training mode; scored without dropout"
+                            )
+                        use(trained)
+                    used = trained.number
+                    if used == last:
+                        break
         except MethodError as error:
             if not used:
                 raise
             progress.say(f"{error}; {used} before it count" if used > 1 else f"{error}; the one before it counts")
 
     @contextmanager
-    def _blaming_the_method(self, trained: Trained) -> Iterator[None]:
+    def _blaming_the_method(self, number: int) -> Iterator[None]:
         try:
             yield
-        except (MethodError, NotFinite) as error:
-            raise MethodError(f"{self.name} candidate {trained.number}: {error}") from error
+        except (MethodError, NotFinite, NotKept) as error:
+            raise MethodError(f"{self.name} candidate {number}: {error}") from error
 
     def _measure(self, trained: Trained, model: Any, mark: Fingerprint) -> None:
         scored = self.run.measure(self.task, self.seed, trained, model, mark)
@@ -200,9 +255,12 @@ class Trial:
             "seed": self.seed,
             "candidate": trained.number,
         }
+        folder = self.artefact(trained.number)
+        if not is_artefact(folder):
+            remove_folder(folder)  # half of one, as versions before this left it when they were killed
         save_artefact(
             trained.model,
-            self.artefact(trained.number),
+            folder,
             base=base.source,
             base_fingerprint=self.run.base.fingerprint,
             record=record,
@@ -211,11 +269,17 @@ class Trial:
     def _is_kept(self, number: int, choice: Mapping[str, int]) -> bool:
         return {"all": True, "best": number in choice.values(), "none": False}[self.run.keep]
 
-    def _drop(self, choice: Mapping[str, int]) -> None:
-        """Delete the candidates that nothing calls for any more."""
+    def _is_needed(self, number: int, choice: Mapping[str, int]) -> bool:
+        """While the trial goes on: what is chosen is opened again before it counts."""
+        return number in choice.values() or self._is_kept(number, choice)
+
+    def _drop(self, is_called_for: Callable[[int], bool]) -> None:
+        """Delete the candidates that nothing calls for any more, and what a killed run left of any."""
+        clear_leftovers(self.artefacts)
         for folder in self.artefacts.glob("candidate-*"):
-            if not self._is_kept(int(folder.name.removeprefix("candidate-")), choice):
-                shutil.rmtree(folder)
+            number = folder.name.removeprefix("candidate-")
+            if number.isdecimal() and not is_called_for(int(number)):
+                remove_folder(folder)
 
     def _write(self, choice: Mapping[str, int]) -> None:
         """Examples first, the record last: its existence means completion."""

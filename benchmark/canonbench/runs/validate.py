@@ -13,16 +13,19 @@ from canonbench.leaderboard.submission import Submission
 from canonbench.runs.board_findings import BoardFinding, Findings
 from canonbench.runs.check_examples import results_of
 from canonbench.runs.check_folder import EXAMPLES, check_code, check_folder
-from canonbench.runs.check_row import check_row
+from canonbench.runs.check_row import check_row, settings_of
 from canonbench.runs.check_text import private_things
 from canonbench.runs.checkout import Checkout, find_checkout
+from canonbench.runs.examine_code import Examined
 
 SAME_BASE = 0.5
 """Points by which two measurements of one base on one task may differ: another device, another version."""
 
 
 def validate(path: str | Path | None = None, *, fetch: bool = False) -> list[BoardFinding]:
-    """Everything that is wrong with a board, or with one submission and its rows. This imports submitted code.
+    """Everything that is wrong with a board, or with one submission and its rows.
+
+    This imports submitted code, in processes of its own.
 
     Args:
         path: a checkout, or a folder under its ``submissions``; None for the checkout that holds the working folder.
@@ -40,15 +43,20 @@ def check_board(checkout: Checkout, only: str | None = None, *, fetch: bool = Fa
     findings = Findings(checkout.root)
     placed = _rows(checkout, only, findings)
     submissions: dict[str, Submission | None] = {}
+    codes: dict[str, Examined] = {}
     for name in checkout.names():
         if only in (None, name):
             folder, place = checkout.submissions / name, f"submissions/{name}"
             submissions[name] = described = check_folder(folder, place, findings)
             if described is not None:
-                check_code(folder, place, described, findings)
+                asked = [
+                    settings for each in placed if each.row.submission == name for settings in settings_of(each.row)
+                ]
+                if examined := check_code(folder, place, described, asked, findings):
+                    codes[name] = examined
             _check_unused(folder, place, placed, findings)
     for each in placed:
-        check_row(each, checkout, submissions, findings, fetch=fetch)
+        check_row(each, checkout, submissions, codes, findings, fetch=fetch)
     _check_together(placed, findings)
     return findings.found
 

@@ -1,16 +1,16 @@
 """Pure functions on log-probabilities: losses, success, intervals, leagues, protocols. No model, no files."""
 
-from canonbench.scoring.bootstrap import (
+from canonbench.scoring.intervals import (
+    NOTHING_CHANGED,
+    Estimate,
     Interval,
-    Units,
-    difference_units,
-    draw,
-    mean_draw,
-    percentile_interval,
-    ratio_units,
-    stream,
+    mean_change,
+    mean_of_estimates,
+    ratio,
+    ratio_change,
+    success_change,
 )
-from canonbench.scoring.leagues import LEAGUES, Membership, general_loss, loss_ratio, membership, noise_floor
+from canonbench.scoring.leagues import LEAGUES, Membership, general_loss, loss_ratio, membership, noise_floor, straddles
 from canonbench.scoring.losses import LOSSES, Loss, loss, task_loss
 from canonbench.scoring.mcnemar import mcnemar
 from canonbench.scoring.protocol import PROTOCOLS, Protocol, protocol, protocol_from_mapping
@@ -19,28 +19,29 @@ from canonbench.scoring.success import mean_loss, require_finite, success_rate, 
 __all__ = [
     "LEAGUES",
     "LOSSES",
+    "NOTHING_CHANGED",
     "PROTOCOLS",
+    "Estimate",
     "Interval",
     "Loss",
     "Membership",
     "Protocol",
-    "Units",
-    "difference_units",
-    "draw",
     "general_loss",
     "loss",
     "loss_ratio",
     "mcnemar",
-    "mean_draw",
+    "mean_change",
     "mean_loss",
+    "mean_of_estimates",
     "membership",
     "noise_floor",
-    "percentile_interval",
     "protocol",
     "protocol_from_mapping",
-    "ratio_units",
+    "ratio",
+    "ratio_change",
     "require_finite",
-    "stream",
+    "straddles",
+    "success_change",
     "success_rate",
     "successes",
     "task_loss",

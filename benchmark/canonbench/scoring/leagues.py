@@ -52,3 +52,8 @@ def membership(ratio: float, epsilon: float, noise_floor: float) -> Membership:
     if noise_floor > 0 and abs(ratio - line) <= noise_floor:
         return "uncertain"
     return "in" if ratio <= line else "out"
+
+
+def straddles(interval: tuple[float, float], epsilon: float) -> bool:
+    """Whether the 95 % interval of a ratio has league ε's line within it: on other text the ratio could be over it."""
+    return interval[0] <= 1 + epsilon < interval[1]

@@ -9,13 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from canonbench.errors import CanonbenchError, unknown_name
+from canonbench.errors import CanonbenchError, UsageError, unknown_name
 from canonbench.scoring.leagues import LEAGUES
-
-MIN_RESAMPLES = 100  # below this the 2.5 % tails of a bootstrap rest on one or two draws
-
-
-MAX_RESAMPLES = 1_000_000  # beyond this only the time grows
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,6 @@ class Protocol:
     """Which candidate in league an edit run takes on val: the one of highest success, or the last one."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """Task name to δ in nats, where it differs from the task's own."""
-    bootstrap_resamples: int = 10_000
 
     def threshold(self, task: str, default: float) -> float:
         """δ for that task in nats: the protocol's own, or the task's."""
@@ -59,10 +53,12 @@ def protocol(name: str) -> Protocol:
 def protocol_from_mapping(mapping: Mapping[str, Any]) -> Protocol:
     """A user's protocol: ``name``, the ``base`` it starts from (default canonbench-1), and what differs.
 
-    What may differ: ``leagues`` (a list of ε), ``hard_negatives``, ``general``, ``selection``, ``thresholds`` (task to
-    nats) and ``bootstrap_resamples``. A digest of the content is appended to the name, so that two files of one name
-    never meet in a ranking. UsageError for an unknown key or base, CanonbenchError for a value that makes no sense.
+    What may differ: ``leagues`` (a list of ε), ``hard_negatives``, ``general``, ``selection`` and ``thresholds`` (task
+    to nats). A digest of the content is appended to the name, so that two files of one name never meet in a ranking.
+    UsageError for an unknown key or base, CanonbenchError for a value that makes no sense.
     """
+    if "bootstrap_resamples" in mapping:
+        raise UsageError("protocol: leave bootstrap_resamples out; intervals are not resampled any more")
     for key in mapping:
         if key not in {"name", "base", *_PARSERS}:
             raise unknown_name("protocol key", str(key), ("name", "base", *_PARSERS))
@@ -108,14 +104,6 @@ def _thresholds(value: object) -> dict[str, float]:
     return {str(task): _number(f"the threshold of {task}", nats) for task, nats in value.items()}
 
 
-def _resamples(value: object) -> int:
-    number = _number("bootstrap_resamples", value)
-    if not MIN_RESAMPLES <= number <= MAX_RESAMPLES or number != int(number):
-        bounds = f"{MIN_RESAMPLES} to {MAX_RESAMPLES}"
-        raise CanonbenchError(f"protocol: bootstrap_resamples must be a whole number from {bounds}, got {value!r}")
-    return int(number)
-
-
 def _one_of(key: str, *choices: str) -> Callable[[object], str]:
     def parse(value: object) -> str:
         if value not in choices:
@@ -131,5 +119,4 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "general": _one_of("general", "split", "all"),
     "selection": _one_of("selection", "best", "last"),
     "thresholds": _thresholds,
-    "bootstrap_resamples": _resamples,
 }

@@ -89,7 +89,7 @@ class SplitSpec(_Spec):
 
 
 class SubjectSpec(_Spec):
-    """How a row's subject is found: rows of one subject are one cluster of the bootstrap."""
+    """How a row's subject is found: rows of one subject are one cluster of the intervals."""
 
     columns: tuple[str, ...] = ("subject",)
     """Columns tried in order."""

@@ -33,7 +33,7 @@ with the details of every row.
 
 Rows of one comparable group (data, general text, protocol, precision) and track stand in one table; each edits a base
 model, which need not be its neighbour's. Δ is success after the edit − before it, in percentage points; the average is
-over the six tasks. Its 95 % interval is [low, high], from a bootstrap over subjects, or ± 1.96 standard errors over
+over the six tasks. Its 95 % interval is [low, high], over subjects, or ± 1.96 standard errors over
 runs where that is what a publication gives. Hard negatives Δ is in nats; a positive one means that the edit spread too
 far. Ratio − 1 is the rise of the loss on general text, on the worst task.
 
