@@ -117,6 +117,12 @@ CONFIGS = {
     "not UTF-8": ("\xff\n", 1, "own.yaml: not UTF-8 text", ""),
     "a mapping for a value": ("task: {gender: 1}\n", 1, "own.yaml: 'task' must be a single value or a list", ""),
     "a bad value": ("limit: -3\n", 2, "'--limit': -3 is not in the range 1<=x<=", "(given by the --config file)"),
+    "a key twice": ("limit: 1\nlimit: 2\n", 1, "own.yaml:2: not valid YAML: the key 'limit' is given twice", ""),
+    "no value": ("limit:\n", 1, "own.yaml: 'limit' has no value", "leave the line out"),
+    "half a row": ("limit: 1.5\n", 2, "'1.5' is not a valid whole number", "(given by the --config file)"),
+    "infinity": ("limit: .inf\n", 2, "'inf' is not a valid whole number", "(given by the --config file)"),
+    "a day": ("limit: 2025-01-31\n", 2, "'2025-01-31' is not a valid whole number", "(given by the --config file)"),
+    "no file": ("run: []\n", 1, "own.yaml: 'run' has no value", ""),
     "tokens in words": ("batch-tokens: few\n", 2, "'few' is neither 'auto' nor", "(given by the --config file)"),
 }
 
@@ -135,6 +141,11 @@ def test_a_fault_in_a_config_file_is_named(
 def test_a_config_file_that_is_not_there(canonbench: Canonbench, world: Path) -> None:
     outcome = canonbench(*EVALUATE, "--config", "own.yaml")
     assert (outcome.code, outcome.error) == (1, "cannot read own.yaml: No such file or directory")
+
+
+def test_an_empty_name_of_a_config_file(canonbench: Canonbench, world: Path) -> None:
+    outcome = canonbench(*EVALUATE, "--config", "")
+    assert (outcome.code, outcome.error) == (2, "--config: give the name of a YAML file")
 
 
 def test_a_bad_value_from_the_environment_names_the_variable(

@@ -47,6 +47,18 @@ WRONG = {
     "tokens in words": ([*EVALUATE, "--batch-tokens", "abc"], "'--batch-tokens'", "'abc' is neither 'auto' nor"),
     "no rows": ([*EVALUATE, "--limit", "0"], "'--limit'", "0 is not in the range 1<=x<="),
     "rows in words": ([*EVALUATE, "--limit", "few"], "'--limit'", "'few' is not a valid whole number"),
+    "twenty digits of rows": ([*EVALUATE, "--limit", "9" * 20], "'--limit'", "is not in the range 1<=x<=2147483647"),
+    "twenty digits of tokens": ([*EVALUATE, "--batch-tokens", "9" * 20], "'--batch-tokens'", "from 1 to 2147483647"),
+    "too many digits of tokens": (
+        [*EVALUATE, "--batch-tokens", "9" * 5000],
+        "'--batch-tokens'",
+        "from 1 to 2147483647",
+    ),
+    "a task twice": ([*EVALUATE, "--task", "gender,mine,gender"], "'gender'", "is given twice"),
+    "a suite that is too long": (["evaluate", "--model", "base", "--suite", "x" * 300], "unknown suite 'xxx", "mini"),
+    "a model that is too long": ([*MODEL, "x/" + "x" * 300 + ".gguf"], "no model at 'x/xxx", "no such file"),
+    "a name that is not text": ([*MODEL, "a\udcff"], r"'a\udcff'", "is not UTF-8 text"),
+    "an infinite budget": ([*EVALUATE, "--states-budget", "1e999"], "--states-budget", "a number of GiB"),
     "negative budget": ([*EVALUATE, "--states-budget", "-1"], "--states-budget", "a number of GiB, 0 for off; not -1"),
     "budget in words": ([*EVALUATE, "--states-budget", "much"], "'--states-budget'", "'much' is not a valid float"),
     "no such model": (
@@ -105,3 +117,13 @@ def test_no_arguments_at_all_gets_the_help_and_exit_code_2(canonbench: Canonbenc
 
 def test_the_error_stays_one_line_whatever_the_name_holds(canonbench: Canonbench, world: Path) -> None:
     assert "--output no such/row.json" in canonbench(*EVALUATE, "--output", "no\nsuch/row.json").error
+
+
+@pytest.mark.parametrize("option", ["--run", "--output"])
+def test_a_place_whose_name_is_too_long_is_refused_before_anything_runs(
+    canonbench: Canonbench, world: Path, option: str
+) -> None:
+    outcome = canonbench(*EVALUATE, option, "x" * 300)
+    assert outcome.code == 1
+    assert outcome.error == f"cannot write {'x' * 300}: File name too long"
+    assert not list(world.glob("canonbench-runs/*"))

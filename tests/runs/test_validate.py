@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,17 @@ def test_examples_that_the_row_does_not_follow_from_are_found(step_board: Path, 
     root = copy_of(step_board, tmp_path / "board")
     change_examples(root, change)
     assert any(each.startswith(f"{ROWS}:1: ") and words in each for each in findings(root)), findings(root)
+
+
+def test_a_folder_or_a_pipe_where_rows_should_be_is_found(step_board: Path, tmp_path: Path) -> None:
+    root = copy_of(step_board, tmp_path / "board")
+    (root / "leaderboard/rows/odd.jsonl").mkdir()
+    os.mkfifo(root / "leaderboard/rows/pipe.jsonl")
+    os.mkfifo(root / FOLDER / "pipe.md")
+    found = findings(root)
+    assert "leaderboard/rows/odd.jsonl: cannot read leaderboard/rows/odd.jsonl: Is a directory" in found
+    assert "leaderboard/rows/pipe.jsonl: cannot read leaderboard/rows/pipe.jsonl: it is not a regular file" in found
+    assert any(each.startswith(f"{FOLDER}/pipe.md: ") and "not a regular file" in each for each in found)
 
 
 def test_examples_on_the_hub_are_noted_and_not_looked_at(step_board: Path, tmp_path: Path) -> None:

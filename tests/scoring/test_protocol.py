@@ -57,6 +57,9 @@ def test_two_files_of_one_name_and_different_content_have_different_names() -> N
         ({"name": "m", "thresholds": [1]}, CanonbenchError, "must map task names to nats"),
         ({"name": "m", "thresholds": {"verb": math.nan}}, CanonbenchError, "threshold of verb"),
         ({"name": "m", "thresholds": {"verb": True}}, CanonbenchError, "threshold of verb"),
+        ({"name": "m", "thresholds": {"verb": "1e999"}}, CanonbenchError, "threshold of verb"),
+        ({"name": "m", "thresholds": {"verb": 10**400}}, CanonbenchError, "threshold of verb"),
+        ({"name": "m\n"}, CanonbenchError, "give it a name"),
         ({"name": "m", "bootstrap_resamples": 1000}, UsageError, "leave bootstrap_resamples out"),
     ],
 )

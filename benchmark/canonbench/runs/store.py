@@ -51,7 +51,7 @@ class Journal:
                 self.sums.update(zip(entry["requests"], entry["sums"], strict=True))
                 self.tokens.update(zip(entry["requests"], map(np.asarray, entry.get("tokens", ())), strict=False))
                 self.seconds += entry["seconds"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise CanonbenchError(
                 f"{self.path} is damaged ({error}); delete it and run the same command again"
             ) from error

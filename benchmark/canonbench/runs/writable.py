@@ -34,7 +34,9 @@ def require_output(output: Path, option: str = "--output") -> None:
     folder = output.absolute().parent
     if not is_dir(folder):
         raise UsageError(f"{option} {output}: the folder {folder} does not exist")
-    if is_dir(output):
+    with written(output):
+        is_folder = output.is_dir()
+    if is_folder:
         raise UsageError(f"{option} {output} is a folder; give the name of a file")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CanonbenchError(f"{option} {output}: the folder {folder} cannot be written")
