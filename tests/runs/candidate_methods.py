@@ -230,10 +230,14 @@ def patches_the_class(model: Any, tokenizer: Any, request: EditRequest[Any]) -> 
     return _edited(model)
 
 
-def hooks_under_an_adapter(model: Any, tokenizer: Any, request: EditRequest[Any]) -> Any:
-    """The adapter is kept; prompt tuning is never merged."""
-    model.lm_head.register_forward_hook(lambda _module, _args, out: out * 1.001)
+def tunes_a_prompt(model: Any, tokenizer: Any, request: EditRequest[Any]) -> Any:
+    """An adapter that is never merged."""
     return get_peft_model(model, PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=1))
+
+
+def hooks_under_an_adapter(model: Any, tokenizer: Any, request: EditRequest[Any]) -> Any:
+    model.lm_head.register_forward_hook(lambda _module, _args, out: out * 1.001)
+    return tunes_a_prompt(model, tokenizer, request)
 
 
 def hooks_under_a_merged_adapter(model: Any, tokenizer: Any, request: EditRequest[Any]) -> Any:

@@ -103,3 +103,15 @@ def test_weights_alone_are_kept_however_they_lie_in_memory(
     assert opened.tasks is not None
     same = opened.tasks["country"].model_dump()
     assert {key: result.model_dump()[key] for key in same} == same
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("method", ["in-context", "lora", "prompt"])
+def test_wrappers_are_kept_as_they_are(world: Path, method: str, split: str, dtype: str) -> None:
+    named = candidate_methods.tunes_a_prompt if method == "prompt" else method
+    row, notes = run_edit(
+        world, named, split=split, seeds=1, dtype=dtype, settings={"epochs": 1} if method == "lora" else {}
+    )
+    assert row.leagues is not None
+    assert row.leagues["10"].tasks["country"].candidate == 1, notes

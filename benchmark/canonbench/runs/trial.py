@@ -143,9 +143,9 @@ class Trial:
     def _measure_kept(self, trained: Trained) -> None:
         """Open a kept candidate and measure it; one that is not as it was yielded, or not finite, is in no league."""
         try:
-            opened = self._open(trained.number)
+            model, base = self._open(trained.number)
             with self._blaming_the_method(trained.number):
-                self._measure(trained, opened.model, self.run.look(opened.model, opened))
+                self._measure(trained, model, self.run.look(model, base))
         except MethodError as error:
             self.run.progress.say(f"{error}; it is in no league")
 
@@ -188,20 +188,21 @@ class Trial:
                 f"{apart:.1e} nats; let the method change nothing else"
             )
 
-    def _open(self, number: int) -> LoadedModel:
-        """A kept candidate on a base of its own, proved to be what the method yielded.
+    def _open(self, number: int) -> tuple[Any, LoadedModel]:
+        """A kept candidate, proved to be what the method yielded, and the base that it was made of.
 
         Raises:
             MethodError: it is another model.
         """
-        opened = open_artefact(self.artefact(number), self.run.fresh_base())
+        base = self.run.fresh_base()
+        model = open_artefact(self.artefact(number), base).model
         with self._blaming_the_method(number):
-            if apart := differ(answers(opened.model, self.run.first_sequences()), self.answers[number]):
+            if apart := differ(answers(model, self.run.first_sequences()), self.answers[number]):
                 raise MethodError(
                     f"what is kept of it, opened again, scores otherwise, by up to {apart:.1e} nats: something besides "
                     "its weights was changed, such as a hook or a setting, which no artefact holds"
                 )
-        return opened
+        return model, base
 
     def _train(self, base: LoadedModel, use: Callable[[Trained], None], last: int | None = None) -> None:
         """Use what the method yields, one after the other, until it ends, fails, or has yielded the last one needed.
