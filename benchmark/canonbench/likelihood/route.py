@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from canonbench.likelihood.choice import Watch, chooses_among_tokens
 from canonbench.likelihood.forward import log_probs
 from canonbench.likelihood.head import Head
 from canonbench.likelihood.pack import Pack
@@ -102,12 +104,24 @@ def _known(model: Any) -> _Known:
 
 def _try_out(model: Any) -> Route:
     requests = _probes(model, _short(model))
-    truth = np.concatenate(reference_log_probs(model, requests))
+    truth, chooses = _watched(requests, lambda request: reference_log_probs(model, [request])[0])
     heads: tuple[Head, ...] = ("linear", "tail") if _is_linear(output_layer(model)) else ("tail",)
     head: Head = next((head for head in heads if _right(model, requests, truth, "plain", head)), "logits")
     kinds: tuple[Kind, ...] = ("tree", "chains") if tree_limit(model) > 0 else ("chains",)
-    kind: Kind = next((kind for kind in kinds if _right(model, requests, truth, kind, head)), "plain")
-    return Route(kind, head)
+    right = (kind for kind in kinds if not chooses and _right(model, requests, truth, kind, head))
+    return Route(next(right, "plain"), head)
+
+
+def _watched(
+    requests: list[Request], run: Callable[[Request], npt.NDArray[np.float64]]
+) -> tuple[npt.NDArray[np.float64], bool]:
+    """The log-probabilities of all requests, each run alone, and whether the model chooses among their tokens."""
+    watched = [Watch() for _ in requests]
+    found = []
+    for request, watch in zip(requests, watched, strict=True):
+        with watch:
+            found.append(run(request))
+    return np.concatenate(found), chooses_among_tokens(watched)
 
 
 def _kind_up_to(model: Any, length: int, kind: Kind) -> Kind:
@@ -122,9 +136,9 @@ def _kind_up_to(model: Any, length: int, kind: Kind) -> Kind:
     known = _known(model)
     if length not in known.kinds:
         requests, head = _probes(model, length), known.route.head
-        truth = _answers(model, requests, "plain", head, batch_tokens=1)
+        truth, chooses = _watched(requests, lambda request: _answers(model, [request], "plain", head, batch_tokens=1))
         kinds: tuple[Kind, ...] = ("tree", "chains") if kind == "tree" else ("chains",)
-        right = (kind for kind in kinds if _right(model, requests, truth, kind, head, 2 * length))
+        right = (kind for kind in kinds if not chooses and _right(model, requests, truth, kind, head, 2 * length))
         known.kinds[length] = next(right, "plain")
     return known.kinds[length]
 
