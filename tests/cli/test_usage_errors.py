@@ -48,7 +48,11 @@ WRONG = {
     "no rows": ([*EVALUATE, "--limit", "0"], "'--limit'", "0 is not in the range 1<=x<="),
     "rows in words": ([*EVALUATE, "--limit", "few"], "'--limit'", "'few' is not a valid whole number"),
     "negative seed": ([*EVALUATE, "--seed", "-1"], "'--seed'", "-1 is not in the range 0<=x<="),
-    "twenty digits of seed": ([*EVALUATE, "--seed", "9" * 20], "'--seed'", "is not in the range 0<=x<=4294967295"),
+    "twenty digits of seed": (
+        ["merge", "a", "--out", "b", "--seed", "9" * 20],
+        "'--seed'",
+        "is not in the range 0<=x<=4294967295",
+    ),
     "twenty digits of rows": ([*EVALUATE, "--limit", "9" * 20], "'--limit'", "is not in the range 1<=x<=2147483647"),
     "twenty digits of tokens": ([*EVALUATE, "--batch-tokens", "9" * 20], "'--batch-tokens'", "from 1 to 2147483647"),
     "too many digits of tokens": (
