@@ -224,7 +224,6 @@ CONFIG = """
 model: gpt2
 task: [country, gender]
 limit: 3
-seed: 1
 batch-tokens: 512
 states-budget: 1.5
 quiet: true

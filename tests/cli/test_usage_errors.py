@@ -47,6 +47,10 @@ WRONG = {
     "tokens in words": ([*EVALUATE, "--batch-tokens", "abc"], "'--batch-tokens'", "'abc' is neither 'auto' nor"),
     "no rows": ([*EVALUATE, "--limit", "0"], "'--limit'", "0 is not in the range 1<=x<="),
     "rows in words": ([*EVALUATE, "--limit", "few"], "'--limit'", "'few' is not a valid whole number"),
+    "twenty digits of seed": (
+        ["merge", "a", "--out", "b", "--seed", "9" * 20],
+        "is not in the range 0<=x<=4294967295",
+    ),
     "twenty digits of rows": ([*EVALUATE, "--limit", "9" * 20], "'--limit'", "is not in the range 1<=x<=2147483647"),
     "twenty digits of tokens": ([*EVALUATE, "--batch-tokens", "9" * 20], "'--batch-tokens'", "from 1 to 2147483647"),
     "too many digits of tokens": (

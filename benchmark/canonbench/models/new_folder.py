@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from canonbench.errors import CanonbenchError
+from canonbench.files import write_error
 
 PART = ".part"
 """Ends the hidden name of what is being written, and of what a killed process left of it."""
@@ -32,9 +33,10 @@ def appearing(folder: Path) -> Iterator[Path]:
         for file in part.iterdir():
             file.chmod(0o644)  # safetensors writes files that only their owner may read
         _exchange(folder, part)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CanonbenchError(f"cannot write {folder}: {reason}; make room, or choose another folder") from error
+    except OSError as error:
+        raise write_error(folder, error) from error
+    except SafetensorError as error:  # what safetensors makes of a full disk
+        raise CanonbenchError(f"cannot write {folder}: {error}; make room, or choose another folder") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

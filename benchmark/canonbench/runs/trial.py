@@ -20,6 +20,7 @@ from canonbench.models.load import LoadedModel
 from canonbench.models.merged import as_scored
 from canonbench.models.new_folder import clear_leftovers, remove_folder
 from canonbench.models.proof import Answers, Skeleton, answers, differ
+from canonbench.records import read_json
 from canonbench.runs.candidates import Listener, MethodError, Trained, candidates, require_candidate
 from canonbench.runs.edit_run import EditRun, Scored
 from canonbench.runs.examples import Columns, concatenate, read_parquet, write_parquet
@@ -87,10 +88,13 @@ class Trial:
             choice = self._on_val() if self.caps is None else self._on_test(self.caps)
             self._drop(lambda number: self._is_kept(number, choice))
             self._write(choice)
-        content = json.loads(self.record.read_text(encoding="utf-8"))
-        found = [Candidate(**each) for each in content["candidates"]]
+        content = read_json(self.record)
+        try:
+            found, choice = [Candidate(**each) for each in content["candidates"]], dict(content["choice"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise CanonbenchError(f"{self.record} is damaged; delete it and run the same command again") from error
         examples = self.record.with_suffix(".parquet")
-        return Outcome(found, content["choice"], [read_parquet(examples)] if examples.is_file() else [])
+        return Outcome(found, choice, [read_parquet(examples)] if examples.is_file() else [])
 
     def _on_val(self) -> dict[str, int]:
         """Measure every candidate as it is yielded; what is chosen in the end is opened again, and must be the same."""

@@ -61,7 +61,7 @@ def is_complete(folder: Path, manifest: Manifest) -> bool:
         return all(file.path in sizes for file in manifest.files if file.required) and all(
             (folder / path).stat().st_size == size for path, size in sizes.items()
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent, or not a marker
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # absent, or not a marker
         return False
 
 
