@@ -24,9 +24,10 @@ import numpy as np
 import psutil
 import torch
 
+from canonbench.likelihood.blocks import shortcut
 from canonbench.likelihood.engine import plan, score
 from canonbench.likelihood.reference import reference_log_probs
-from canonbench.likelihood.rescore import HiddenStates, shortcut
+from canonbench.likelihood.reuse import StateFiles
 from canonbench.likelihood.tokens import Encoder, Request
 from canonbench.models.products import fast_products
 from canonbench.suite import Suite
@@ -168,9 +169,9 @@ def edited_seconds(model: Any, general: Sequence[Request]) -> dict[str, float]:
         way = shortcut(model, count // 2)
         assert way is not None
         assert way == shortcut(edited, count // 2)
-        states = HiddenStates(Path(folder), way, room=2**33)
-        recording = run(model, during=states.recording)
-        return {RECORDING: recording, EDITED: run(edited), RESUMED: run(edited, during=states.resuming)}
+        states = StateFiles(Path(folder), way, room=2**33)
+        recording = run(model, during=states.during)
+        return {RECORDING: recording, EDITED: run(edited), RESUMED: run(edited, during=states.during)}
 
 
 class Rates(NamedTuple):

@@ -27,6 +27,7 @@ import torch
 from canonbench.editing.contract import EditRequest
 from canonbench.editing.finetune import finetune
 from canonbench.editing.senses import SensesSettings, choose, edit
+from canonbench.likelihood.reuse import Reuse, StateCache, unchanged_scores
 from canonbench.likelihood.route import route
 from canonbench.likelihood.tokens import Encoder
 from canonbench.models.backpack import BackpackConfig, BackpackForCausalLM
@@ -36,9 +37,7 @@ from canonbench.runs.measure import Subject, measure, measure_base
 from canonbench.runs.measured import Measured
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Unit, general_unit
-from canonbench.runs.reuse import Reuse, reuse_between
 from canonbench.runs.settings import resolve
-from canonbench.runs.states import StateCache, States
 from canonbench.runs.store import Store
 from canonbench.suite import Suite
 
@@ -115,31 +114,33 @@ def scoring(model: Any, tokenizer: Any, request: EditRequest[SensesSettings], un
     states = states_of.between(edited, base, mark)
     how: dict[str, Any] = {"batch_tokens": None}
     before = measure_base(Subject(model, base), [unit], Store(where / "base", print), Progress(), states=states, **how)
-    reuse = reuse_between(edited, base, mark, before)
-    assert reuse is not None
-    ways: dict[str, tuple[States | None, Reuse | None]] = {
-        "everything": (None, None),
-        "from the hidden states": (states, None),
-        "what can have changed": (None, reuse),
-        "both": (states, reuse),
+    scores = unchanged_scores(edited, base, mark, {name: each.tokens for name, each in before.items()})
+    assert scores is not None
+    ways = {
+        "everything": Reuse(),
+        "from the hidden states": Reuse(states),
+        "what can have changed": Reuse(None, scores),
+        "both": Reuse(states, scores),
     }
     seconds: dict[str, list[float]] = defaultdict(list)
     found: dict[str, Measured] = {}
     route(edited)  # tried out once in a run, whatever is scored
     for repeat in range(repeats):
-        for name, (above, known) in ways.items():
+        for name, reuse in ways.items():
             store = Store(where / f"{name}-{repeat}", print)
             start = time.process_time()
-            found[name] = measure(
-                Subject(edited, mark), [unit], store, Progress(), label=name, states=above, reuse=known, **how
-            )[unit.name]
+            found[name] = measure(Subject(edited, mark), [unit], store, Progress(), label=name, reuse=reuse, **how)[
+                unit.name
+            ]
             seconds[name].append(time.process_time() - start)
-    unchanged = reuse.of(unit)
+    unchanged = Reuse(None, scores).unchanged(unit.name, unit.requests)
     assert unchanged is not None
     scored = int(unit.n_scored.sum())
     share = 1 - sum(unchanged.counts) / scored
     whole = sum(count < own for count, own in zip(unchanged.counts, unit.n_scored, strict=True))
-    print(f"{len(chosen.token_ids)} senses of {len(reuse.words)} words; {len(unit.requests)} chunks, {scored} tokens: ")
+    print(
+        f"{len(chosen.token_ids)} senses of {len(scores.words)} words; {len(unit.requests)} chunks, {scored} tokens: "
+    )
     print(f"{whole} chunks hold one of the words, {share:.1%} of the tokens come after one\n")
     print("| scored | seconds | faster by | largest difference, nats per token |\n|---|---|---|---|")
     times = {name: statistics.median(each) for name, each in seconds.items()}

@@ -6,7 +6,7 @@ import copy
 import json
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,14 @@ from run_cases import write_suite
 import canonbench
 from canonbench.likelihood.pack import Pack
 from canonbench.likelihood.plan import Layout, plan_packs
+from canonbench.likelihood.reuse import BaseScores, Reuse, StateCache, unchanged_scores, unchanged_tokens
 from canonbench.likelihood.tokens import Request
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, load_model
 from canonbench.runs.measure import Subject, measure, measure_base
+from canonbench.runs.measured import Measured
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Unit
-from canonbench.runs.reuse import reuse_between, unchanged_tokens
-from canonbench.runs.states import StateCache
 from canonbench.runs.store import Store
 from tiny_models import save_tiny, tiny_model
 
@@ -102,20 +102,21 @@ def test_scores_are_those_of_scoring_everything_and_less_is_asked(
     before, mark = fingerprint(base), fingerprint(model)
     states = StateCache(2**30, lambda _line: None).between(base, before, mark) if has_states else None
     assert (states is not None) == has_states
-    how: dict[str, Any] = {"batch_tokens": 64, "states": states}
-    measured = measure_base(Subject(base, before), UNITS, Store(tmp_path / "base", print), Progress(), **how)
-    reuse = reuse_between(model, before, mark, measured)
-    assert reuse is not None
-    assert reuse.words == set(WORDS)
+    where = Store(tmp_path / "base", print)
+    measured = measure_base(Subject(base, before), UNITS, where, Progress(), batch_tokens=64, states=states)
+    scores = unchanged_scores(model, before, mark, tokens_of(measured))
+    assert scores is not None
+    assert scores.words == set(WORDS)
     subject, where = Subject(model, mark), Store(tmp_path / "whole", print)
     whole = measure(subject, UNITS, where, Progress(), batch_tokens=64, label="edited")
     asked: list[Pack] = []
     monkeypatch.setattr("canonbench.runs.measure.score", counting(asked))
     where = Store(tmp_path / "less", print)
-    less = measure(subject, UNITS, where, Progress(), label="edited", reuse=reuse, **how)
+    how: dict[str, Any] = {"batch_tokens": 64, "label": "edited", "reuse": Reuse(states, scores)}
+    less = measure(subject, UNITS, where, Progress(), **how)
     changed = 0
     for each in UNITS:
-        counts = [unchanged_tokens(request, reuse.words) for request in each.requests]
+        counts = [unchanged_tokens(request, scores.words) for request in each.requests]
         changed += int(each.n_scored.sum()) - sum(counts)
         np.testing.assert_allclose(less[each.name].sums, whole[each.name].sums, rtol=0, atol=1e-6)
         same = [count == own for count, own in zip(counts, each.n_scored, strict=True)]
@@ -123,6 +124,10 @@ def test_scores_are_those_of_scoring_everything_and_less_is_asked(
         assert (less[each.name].sums[same] == measured[each.name].sums[same]).all()
         assert (less[each.name].sums != measured[each.name].sums).any()
     assert sum(len(pack.target) for pack in asked) == changed
+
+
+def tokens_of(measured: Mapping[str, Measured]) -> dict[str, Any]:
+    return {name: each.tokens for name, each in measured.items()}
 
 
 def counting(asked: list[Pack]) -> Any:
@@ -152,24 +157,24 @@ def test_scores_of_a_base_without_its_tokens_are_no_help(tmp_path: Path) -> None
     model = edited_backpack(base)
     before, mark = fingerprint(base), fingerprint(model)
     sums_only = measure(Subject(base, before), UNITS, Store(tmp_path, print), Progress(), batch_tokens=64, label="base")
-    reuse = reuse_between(model, before, mark, sums_only)
-    assert reuse is not None
-    assert reuse.of(UNITS[0]) is None
+    scores = unchanged_scores(model, before, mark, tokens_of(sums_only))
+    assert isinstance(scores, BaseScores)
+    assert Reuse(None, scores).unchanged("country", UNITS[0].requests) is None
 
 
 def test_nothing_is_taken_from_the_base_where_more_than_senses_changed() -> None:
     base = tiny_model("backpack")
     model = edited_backpack(base)
     model.backpack.sense_weight_net.c_attn.bias.data[0] += 0.1
-    assert reuse_between(model, fingerprint(base), fingerprint(model), {}) is None
+    assert unchanged_scores(model, fingerprint(base), fingerprint(model), {}) is None
     again = edited_backpack(base)
     before = fingerprint(again)
     again.backpack.sense_edit.deltas.data += 0.1  # of a base that has an edit
-    assert reuse_between(again, before, fingerprint(again), {}) is None
+    assert unchanged_scores(again, before, fingerprint(again), {}) is None
     llama = tiny_model("llama")
     before = fingerprint(llama)
     next(llama.parameters()).data += 0.1
-    assert reuse_between(llama, before, fingerprint(llama), {}) is None
+    assert unchanged_scores(llama, before, fingerprint(llama), {}) is None
 
 
 @pytest.fixture(scope="module")

@@ -27,12 +27,12 @@ from transformers import AutoModelForCausalLM
 import canonbench
 from canonbench.errors import UsageError
 from canonbench.likelihood.blocks import decoder_blocks
+from canonbench.likelihood.reuse import Reuse, StateCache, States
 from canonbench.likelihood.tokens import Encoder
 from canonbench.models.fingerprint import fingerprint
 from canonbench.runs.measure import Subject, measure
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Unit
-from canonbench.runs.states import StateCache, States
 from canonbench.runs.store import Store
 from tiny_models import save_tiny, tiny_model, tiny_tokenizer
 
@@ -164,8 +164,8 @@ def test_a_cache_that_cannot_be_written_means_a_run_in_full(world: Path, tmp_pat
 KILLED = """
 import os, signal, sys
 import canonbench
-from canonbench.likelihood import rescore
-save, left = rescore.save_file, 9
+from canonbench.likelihood import reuse
+save, left = reuse.save_file, 9
 def torn(tensors, path, **more):
     global left
     left -= 1
@@ -173,7 +173,7 @@ def torn(tensors, path, **more):
     if not left:
         os.truncate(path, path.stat().st_size // 2)
         os.kill(os.getpid(), signal.SIGKILL)
-rescore.save_file = torn
+reuse.save_file = torn
 base, edited, suite, run = sys.argv[1:]
 canonbench.evaluate(edited, base=base, suite=suite, tasks='gender', run=run, batch_tokens=40)
 """
@@ -222,7 +222,7 @@ def score(tmp_path: Path) -> Callable[..., Any]:
         asked = asked or unit()
         store = Store(next(folders), lambda _line: None)
         subject = Subject(model, fingerprint(model))
-        found = measure(subject, [asked], store, Progress(), batch_tokens=40, label="", states=states)
+        found = measure(subject, [asked], store, Progress(), batch_tokens=40, label="", reuse=Reuse(states))
         return found[asked.name].sums
 
     return measured
@@ -315,7 +315,7 @@ def test_a_full_disk_ends_recording_and_nothing_else(
         path.write_bytes(b"half a fi")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("canonbench.likelihood.rescore.save_file", full)
+    monkeypatch.setattr("canonbench.likelihood.reuse.save_file", full)
     base, other = pair(0)
     np.testing.assert_array_equal(score(other, between(quiet(ENOUGH), base, other)), score(other, None))
     assert not [path for path in states.rglob("*") if path.is_file() and path.name != ".lock"]
@@ -393,15 +393,15 @@ def test_another_process_may_remove_the_folder_at_any_time(score: Callable[..., 
 # What may share states
 
 
-def test_states_serve_every_edit_above_them_and_the_deepest_are_taken(score: Callable[..., Any], states: Path) -> None:
+def test_states_serve_every_edit_that_first_differs_at_their_block(score: Callable[..., Any], states: Path) -> None:
     base = tiny_model("llama", num_hidden_layers=4)
-    expected = [(2, []), (2, [2]), (3, [2]), (3, [3]), (1, []), (3, [3])]
+    expected = [(2, False), (2, True), (3, False), (3, True), (1, False), (2, True)]
     for number, (block, resumed) in enumerate(expected):
         other = another(base, block, 1.01 + number / 1000)
         said: list[str] = []
         found = score(other, between(StateCache(ENOUGH, said.append), base, other))
-        share = {2: "50%", 3: "75%"}
-        assert said == [f"scoring resumes after block {b} of 4: {share[b]} of the blocks are skipped" for b in resumed]
+        share = {1: "25%", 2: "50%", 3: "75%"}
+        assert said == [f"scoring resumes after block {block} of 4: {share[block]} of the blocks are skipped"] * resumed
         np.testing.assert_array_equal(found, score(other, None))
     assert {path.name.split("-")[1] for path in states.glob("*/*")} == {"1", "2", "3"}
 
@@ -457,11 +457,11 @@ def test_a_score_in_the_journal_is_never_computed_again(tmp_path: Path, states: 
     found = between(quiet(ENOUGH), base, other)
     store = Store(tmp_path / "scores", lambda _line: None)
     subject = Subject(other, fingerprint(other))
-    first = measure(subject, [unit()], store, Progress(), batch_tokens=40, label="", states=found)
+    first = measure(subject, [unit()], store, Progress(), batch_tokens=40, label="", reuse=Reuse(found))
     shutil.rmtree(states)
     calls: list[int] = []
     other.lm_head.register_forward_pre_hook(lambda *_: calls.append(1))
-    again = measure(subject, [unit()], store, Progress(), batch_tokens=40, label="", states=found)
+    again = measure(subject, [unit()], store, Progress(), batch_tokens=40, label="", reuse=Reuse(found))
     np.testing.assert_array_equal(again["towns"].sums, first["towns"].sums)
     assert not states.exists()
     assert len(calls) == 0

@@ -14,6 +14,7 @@ from canonbench.editing.method import Method, find_method
 from canonbench.editing.settings import merged, parse_settings
 from canonbench.errors import CanonbenchError, UsageError, require_whole
 from canonbench.leaderboard.row import Row
+from canonbench.likelihood.reuse import STATES_BUDGET, StateCache, budget_bytes
 from canonbench.models.checkpoint import Trust
 from canonbench.models.ensemble_name import is_ensemble
 from canonbench.models.load import Loading
@@ -30,7 +31,6 @@ from canonbench.runs.picture import draw_trajectory
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import question
 from canonbench.runs.settings import Asked, announce, require_batch_tokens, resolve, with_leagues
-from canonbench.runs.states import STATES_BUDGET, StateCache, budget_bytes
 from canonbench.runs.store import base_store
 from canonbench.runs.trajectory import write_candidates
 from canonbench.runs.trial import Outcome, Trial

@@ -15,6 +15,7 @@ import numpy as np
 from canonbench.editing.contract import EditRequest
 from canonbench.editing.method import Method
 from canonbench.errors import CanonbenchError
+from canonbench.likelihood.reuse import Reuse, StateCache, unchanged_scores
 from canonbench.models.fingerprint import Fingerprint, fingerprint
 from canonbench.models.load import LoadedModel, in_memory, require_unchanged
 from canonbench.models.proof import Answers, answers, differ
@@ -30,9 +31,7 @@ from canonbench.runs.measured import Measured
 from canonbench.runs.pair import Opener
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Question, Unit
-from canonbench.runs.reuse import reuse_between
 from canonbench.runs.settings import Asked
-from canonbench.runs.states import StateCache
 from canonbench.runs.store import Store
 from canonbench.runs.trajectory import Candidate
 from canonbench.scoring import general_loss, loss_ratio
@@ -153,8 +152,9 @@ class EditRun:
         None for the unedited model: the same tensors, or the same scores to the last bit. (But what an edit is known to
         leave as it is says nothing of the rest.)
         """
-        reuse = reuse_between(model, self.base.fingerprint, mark, self.base_measured)
-        if mark.key == self.base.fingerprint.key or (reuse is not None and not reuse.words):
+        kept = {name: each.tokens for name, each in self.base_measured.items()}
+        scores = unchanged_scores(model, self.base.fingerprint, mark, kept)
+        if mark.key == self.base.fingerprint.key or (scores is not None and not scores.words):
             return None
         subject = Subject(model, mark)
         store = Store(self.folder.scores_path, self.progress.say)
@@ -167,10 +167,10 @@ class EditRun:
         start = time.perf_counter()
         limit = widest * math.fsum(before)
         states = self.states.between(model, self.base.fingerprint, mark)
-        how: dict[str, Any] = {"batch_tokens": self.batch_tokens, "label": what, "states": states, "reuse": reuse}
+        how: dict[str, Any] = {"batch_tokens": self.batch_tokens, "label": what, "reuse": Reuse(states, scores)}
         nats, losses = measure_within(subject, general, store, self.progress, limit=limit, **how)
         took = {"training": trained.seconds, "general": time.perf_counter() - start}
-        if reuse is None and losses is not None and np.array_equal(losses.sums, self.base_measured["general"].sums):
+        if scores is None and losses is not None and np.array_equal(losses.sums, self.base_measured["general"].sums):
             return None
         ratio = nats / math.fsum(before)
         if losses is not None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from canonbench.errors import CanonbenchError
 from canonbench.leaderboard.row import Row
+from canonbench.likelihood.reuse import STATES_BUDGET, Reuse, StateCache, budget_bytes, unchanged_scores
 from canonbench.models.checkpoint import Trust
 from canonbench.models.load import Loading
 from canonbench.runs.build import Described, build_row, reference
@@ -25,9 +26,7 @@ from canonbench.runs.measured import Measured
 from canonbench.runs.pair import ModelLike, Opener, free, openers
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Question, question
-from canonbench.runs.reuse import reuse_between
 from canonbench.runs.settings import Asked, announce, require_batch_tokens, resolve
-from canonbench.runs.states import STATES_BUDGET, StateCache, budget_bytes
 from canonbench.runs.store import Store, base_store
 from canonbench.suite import Suite
 
@@ -160,7 +159,7 @@ class _Evaluation:
         self.progress.expect(tokens)
         folder.log("scoring", tokens=tokens)
         record = merged_from(edited)  # read before the model is proved to be the one that was looked at
-        base_measured = states = reuse = None
+        base_measured, reuse = None, Reuse()
         if before is not None:
             states = self.states.between(before.loaded.model, before.fingerprint, seen.fingerprint)
             base_measured = measure_base(
@@ -174,7 +173,9 @@ class _Evaluation:
             if edited.is_name:
                 free(before.loaded)
                 seen = replace(seen, loaded=edited.open_again(seen.fingerprint))
-            reuse = reuse_between(seen.loaded.model, before.fingerprint, seen.fingerprint, base_measured)
+            kept = {name: each.tokens for name, each in base_measured.items()}
+            scores = unchanged_scores(seen.loaded.model, before.fingerprint, seen.fingerprint, kept)
+            reuse = Reuse(states, scores)
         # the search for an ensemble's β leaves the scores of G in the cache
         is_ensemble = seen.loaded.source.kind == "ensemble"
         store = base_store if is_ensemble else Store
@@ -185,7 +186,6 @@ class _Evaluation:
             self.progress,
             batch_tokens=self.batch_tokens,
             label="edited" if before else "model",
-            states=states,
             reuse=reuse,
         )
         if base_measured is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +13,16 @@ import transformers
 
 from canonbench.errors import CanonbenchError
 from canonbench.likelihood.engine import SCORER_VERSION, auto_batch_tokens, plan, score
-from canonbench.likelihood.forward import without
 from canonbench.likelihood.pack import Pack
+from canonbench.likelihood.reuse import Reuse, States, keeps_tokens
 from canonbench.models.fingerprint import Fingerprint
 from canonbench.runs.measured import Measured
 from canonbench.runs.progress import Progress
 from canonbench.runs.questions import Unit, noise_unit
-from canonbench.runs.reuse import Reuse, keeps_tokens
-from canonbench.runs.states import States
 from canonbench.runs.store import Journal, Store, content_key
+
+NOTHING = Reuse()
+"""Everything is scored in full."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,14 @@ def measure(
     *,
     batch_tokens: int | None,
     label: str,
-    states: States | None = None,
-    reuse: Reuse | None = None,
+    reuse: Reuse = NOTHING,
     keep_tokens: bool = False,
 ) -> dict[str, Measured]:
     """Score every unit, skipping what the store already holds.
 
     Args:
         label: ``base`` or ``edited``, for the progress display.
-        states: hidden states to resume from and to add to; None runs everything in full. The scores are the same.
-        reuse: what the base's scores already answer; None asks the model for everything. The scores are the same.
+        reuse: what is taken over from the base. The scores are the same without.
         keep_tokens: keep the log-likelihoods of single tokens too, for ``reuse``.
 
     Raises:
@@ -67,7 +65,7 @@ def measure(
     for unit in units:
         with store.journal(subject.key(unit, batch_tokens)) as journal:
             what = f"{label} {unit.name}"
-            _fill(journal, subject.model, unit, progress, batch_tokens, what, states, reuse, keep_tokens=keep_tokens)
+            _fill(journal, subject.model, unit, progress, batch_tokens, what, reuse, keep_tokens=keep_tokens)
             results[unit.name] = _measured(journal, unit)
     return results
 
@@ -84,7 +82,7 @@ def measure_base(
     """``measure`` for a base: every unit, and under ``noise`` a part of G once more in other batches."""
     noise = noise_unit(units)
     progress.expect(sum(unit.n_tokens for unit in [*units, *noise]))
-    how: dict[str, Any] = {"states": states, "keep_tokens": keeps_tokens(subject.model)}
+    how: dict[str, Any] = {"reuse": Reuse(states), "keep_tokens": keeps_tokens(subject.model)}
     found = measure(subject, units, store, progress, batch_tokens=batch_tokens, label="base", **how)
     other = other_batch_tokens(subject.model, batch_tokens)
     return found | measure(subject, noise, store, progress, batch_tokens=other, label="base")
@@ -104,8 +102,7 @@ def measure_within(
     batch_tokens: int | None,
     label: str,
     limit: float,
-    states: States | None = None,
-    reuse: Reuse | None = None,
+    reuse: Reuse = NOTHING,
 ) -> tuple[float, Measured | None]:
     """Score a unit, but no further than until its losses sum up to more than ``limit`` nats.
 
@@ -115,7 +112,7 @@ def measure_within(
         The sum so far, in nats, and the log-likelihoods if there are all of them.
     """
     with store.journal(subject.key(unit, batch_tokens)) as journal:
-        _fill(journal, subject.model, unit, progress, batch_tokens, f"{label} {unit.name}", states, reuse, limit)
+        _fill(journal, subject.model, unit, progress, batch_tokens, f"{label} {unit.name}", reuse, limit)
         nats = -math.fsum(journal.sums.values())
         whole = len(journal.sums) == len(unit.requests)
         return nats, _measured(journal, unit) if whole else None
@@ -134,8 +131,7 @@ def _fill(
     progress: Progress,
     batch_tokens: int | None,
     what: str,
-    states: States | None,
-    reuse: Reuse | None,
+    reuse: Reuse,
     limit: float = math.inf,
     *,
     keep_tokens: bool = False,
@@ -143,10 +139,10 @@ def _fill(
     packs = plan(model, unit.requests, batch_tokens=batch_tokens, origins=unit.origins)
     rest = [pack for pack in packs if not all(request in journal.sums for request in pack.requests)]
     progress.skip(_asked(unit, packs) - _asked(unit, rest), what)
-    unchanged = reuse.of(unit) if reuse else None
+    unchanged = reuse.unchanged(unit.name, unit.requests)
     parts = [unchanged.rest(pack) if unchanged else pack for pack in rest]
     run = [part for part in parts if part is not None]
-    with states.over(model, run) if states and run else nullcontext(without) as during:
+    with reuse.running(model, run) as during:
         for number, (pack, part) in enumerate(zip(rest, parts, strict=True)):
             if -math.fsum(journal.sums.values()) > limit:
                 progress.expect(-_asked(unit, rest[number:]))

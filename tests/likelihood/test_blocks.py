@@ -1,4 +1,4 @@
-"""An edited model resumed from its base's hidden states: the same answers, and the lower blocks at rest."""
+"""An edited model started from its base's hidden states: the same answers, and the lower blocks at rest."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 import torch
 from likelihood_cases import model_of, questions
 
-from canonbench.likelihood.blocks import decoder_blocks, first_changed_block
+from canonbench.likelihood.blocks import decoder_blocks, first_changed_block, shortcut
 from canonbench.likelihood.engine import plan, score
-from canonbench.likelihood.rescore import HiddenStates, pays, shortcut
+from canonbench.likelihood.reuse import StateFiles
 from canonbench.likelihood.route import route
 from canonbench.models.fingerprint import fingerprint
 from tiny_models import tiny_model
@@ -36,12 +36,12 @@ def changed(base: Any, edited: Any) -> int:
     return first_changed_block(base, fingerprint(base).tensors, fingerprint(edited).tensors)
 
 
-def recorded(base: Any, folder: Path, room: int = ENOUGH) -> HiddenStates:
+def recorded(base: Any, folder: Path, room: int = ENOUGH) -> StateFiles:
     way = shortcut(base, 1)
     assert way is not None
-    states = HiddenStates(folder, way, room)
+    states = StateFiles(folder, way, room)
     for pack in plan(base, questions(), batch_tokens=128):
-        dict(score(base, pack, during=states.recording))
+        dict(score(base, pack, during=states.during))
     return states
 
 
@@ -69,7 +69,7 @@ def test_a_resumed_model_answers_as_if_run_in_full(family: str, tmp_path: Path) 
     assert shortcut(edited, 1) == states.way
     in_full = answers(edited)
     used = times_run(edited)
-    resumed = answers(edited, during=states.resuming)
+    resumed = answers(edited, during=states.during)
     if route(edited).head == "linear":  # else a token at a time goes through, to get at the model's own output code
         assert not used
     used.clear()
@@ -96,7 +96,7 @@ def test_what_was_not_recorded_is_run_in_full(tmp_path: Path) -> None:
     assert 0 < len(files) < len(plan(base, questions(), batch_tokens=128))
     assert sum(file.stat().st_size for file in files) < 21_000
     used = times_run(edited)
-    resumed = answers(edited, during=states.resuming)
+    resumed = answers(edited, during=states.during)
     assert used
     for one, other in zip(resumed, answers(edited), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -122,7 +122,7 @@ def test_a_damaged_file_is_run_in_full(damage: Callable[[bytes], bytes], tmp_pat
     for file in states.folder.iterdir():
         file.write_bytes(damage(file.read_bytes()))
     used = times_run(edited)
-    resumed = answers(edited, during=states.resuming)
+    resumed = answers(edited, during=states.during)
     assert used
     for one, other in zip(resumed, answers(edited), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -133,7 +133,7 @@ def test_a_full_disk_ends_recording_and_nothing_else(tmp_path: Path, monkeypatch
         path.write_bytes(b"half a fi")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("canonbench.likelihood.rescore.save_file", full)
+    monkeypatch.setattr("canonbench.likelihood.reuse.save_file", full)
     states = recorded(model_of("llama"), tmp_path)
     assert list(states.folder.iterdir()) == []
     assert states.room == 0
@@ -182,7 +182,7 @@ def test_an_adapter_on_upper_blocks_leaves_the_lower_ones_unchanged(tmp_path: Pa
     assert changed(base, adapted) == 1
     states = recorded(base, tmp_path)
     assert shortcut(adapted, 1) == states.way
-    for one, other in zip(answers(adapted, during=states.resuming), answers(adapted), strict=True):
+    for one, other in zip(answers(adapted, during=states.during), answers(adapted), strict=True):
         np.testing.assert_array_equal(one, other)
     prompted = get_peft_model(
         copy.deepcopy(base), PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=2)
@@ -205,9 +205,3 @@ def test_a_model_whose_upper_blocks_need_more_than_the_states_has_no_shortcut(ot
     first.mlp.register_forward_hook(lambda _mlp, _args, output: seen.append(output))
     second.register_forward_hook(lambda _block, _args, output: output + seen.pop())
     assert shortcut(model, 1) is None
-
-
-def test_too_few_blocks_are_not_worth_it() -> None:
-    base = model_of("llama")
-    assert pays(base, 1)
-    assert not pays(base, 0)
