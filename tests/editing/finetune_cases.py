@@ -109,7 +109,7 @@ def reference_steps(
 
 
 def example_loss(model: Any, example: Example, loss: str) -> Tensor:
-    """PROTOCOL section 2, of means per token."""
+    """docs/reference/protocol.md#2-tasks, of means per token."""
     a = log_p(model, example.prefix, example.suffix_a).mean()
     if loss in ("nll", "likelihood"):
         return -a if loss == "nll" else a

@@ -21,7 +21,7 @@ needs_published = pytest.mark.skipif(
     not PUBLISHED, reason="CANONBENCH_PUBLISHED_DIR is not set: the real data set is not compared with the manifest"
 )
 
-# (canonical, evaluation, hard negatives) for val and for test: PROTOCOL section 2.
+# (canonical, evaluation, hard negatives) for val and for test: docs/reference/protocol.md#2-tasks.
 SIZES = {
     "country_capital": ("fixed", (119, 119), "clear_eval", (582, 583), "hard_neg", (116, 117)),
     "company_ceo": ("train", (86, 86), "eval_clear", (421, 425), "hard_neg_eval_clear", (219, 221)),
@@ -31,7 +31,7 @@ SIZES = {
     "verb_conjugation": ("train", (240, 240), "eval", (360, 360), "hard_neg_eval", (720, 720)),
 }
 
-# The evaluation files and the unclean rows of val and test: PROTOCOL section 6.
+# The evaluation files and the unclean rows of val and test: docs/reference/protocol.md#6-rows.
 UNCLEAN = {
     "country": ("country_capital/split/country_capital_clear_eval", (38, 35)),
     "company": ("company_ceo/split/company_ceo_eval_clear", (49, 51)),

@@ -8,7 +8,7 @@ import pytest
 
 from canonbench.suite import Suite
 
-SIZES = {  # canonical, evaluation, hard negatives; (val, test): PROTOCOL section 2
+SIZES = {  # canonical, evaluation, hard negatives; (val, test): docs/reference/protocol.md#2-tasks
     "country": ((119, 119), (582, 583), (116, 117)),
     "company": ((86, 86), (421, 425), (219, 221)),
     "gender": ((20, 20), (320, 360), (235, 231)),
@@ -16,7 +16,7 @@ SIZES = {  # canonical, evaluation, hard negatives; (val, test): PROTOCOL sectio
     "temporal": ((75, 76), (452, 486), (389, 325)),
     "verb": ((240, 240), (360, 360), (720, 720)),
 }
-UNCLEAN = {  # evaluation rows, (val, test): PROTOCOL section 6
+UNCLEAN = {  # evaluation rows, (val, test): docs/reference/protocol.md#6-rows
     "country": (38, 35),
     "company": (49, 51),
     "gender": (0, 0),

@@ -15,7 +15,7 @@ SIZES = {
     "temporal": ((75, 76), (452, 486), (389, 325)),
     "verb": ((240, 240), (360, 360), (720, 720)),
 }
-"""Rows of val and test: canonical, evaluation, hard negatives (PROTOCOL section 2)."""
+"""Rows of val and test: canonical, evaluation, hard negatives (docs/reference/protocol.md#2-tasks)."""
 
 
 @pytest.mark.parametrize("task", SIZES)

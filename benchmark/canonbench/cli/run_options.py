@@ -46,7 +46,11 @@ def compute_options() -> Decorator:
     """How the models are read and run."""
     return _together(
         option("--device", default="auto", help="cpu, cuda, cuda:1, ... or auto."),
-        option("--dtype", default="auto", help="float32, bfloat16, float16, float64, or auto (by PROTOCOL section 1)."),
+        option(
+            "--dtype",
+            default="auto",
+            help="float32, bfloat16, float16, float64, or auto (docs/reference/protocol.md#1-log-likelihood).",
+        ),
         option(
             "--batch-tokens",
             metavar="N",

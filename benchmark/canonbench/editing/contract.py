@@ -1,4 +1,4 @@
-"""The contract between canonbench and an editing method (ARCHITECTURE, editing).
+"""The contract between canonbench and an editing method.
 
     def edit(model, tokenizer, request: EditRequest[Settings]) -> model | Iterator[model]
 
@@ -44,7 +44,8 @@ class EditRequest(Generic[H]):
     canonical: Sequence[Example]
     """The simple examples, one or several per behaviour."""
     regularization: Sequence[str]
-    """General text R (PROTOCOL section 4); empty where the suite has none. Leagues are measured on other text."""
+    """General text R (docs/reference/protocol.md#4-leagues); empty where the suite has none. Leagues are measured on
+    other text."""
     seed: int
     """Of everything random that a method does."""
     hyperparameters: H

@@ -1,4 +1,4 @@
-"""The loop that all finetuning methods share (PROTOCOL sections 7 and 8)."""
+"""The loop that all finetuning methods share (docs/reference/protocol.md#7-departures, #8-methods)."""
 
 from __future__ import annotations
 

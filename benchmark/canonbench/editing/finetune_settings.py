@@ -16,7 +16,8 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class FinetuneSettings:
-    """Of the loop in ``canonbench.editing.finetune``; a method's own settings come on top (PROTOCOL section 8)."""
+    """Of the loop in ``canonbench.editing.finetune``; a method's own settings come on top
+    (docs/reference/protocol.md#8-methods)."""
 
     lr: Positive = 1e-5
     """Adam's learning rate in the first epoch; a cosine takes it to zero, one step per epoch."""

@@ -1,4 +1,4 @@
-"""Finetune every parameter (PROTOCOL section 8, full)."""
+"""Finetune every parameter (docs/reference/protocol.md#8-methods, full)."""
 
 from __future__ import annotations
 

@@ -41,7 +41,8 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[InContextSettings]) ->
       becomes likelier; without it, the lines say that such a prefix may be followed by something else, their end.
 
     The context begins with what the tokenizer puts in front of a text (BOS). The sequence after it is tokenised as
-    always (PROTOCOL section 1), so that where there is a BOS it has its own, as a new document has.
+    always (docs/reference/protocol.md#1-log-likelihood), so that where there is a BOS it has its own, as a new
+    document has.
 
     Raises:
         CanonbenchError: there are no canonical examples, the context leaves no room for the longest text at hand

@@ -1,4 +1,4 @@
-"""LoRA on the MLP projections of a block of layers in the middle (PROTOCOL section 8, lora)."""
+"""LoRA on the MLP projections of a block of layers in the middle (docs/reference/protocol.md#8-methods, lora)."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ def log_likelihoods(model: Any, requests: Sequence[Request]) -> list[Tensor]:
 
 
 def example_losses(model: Any, examples: Sequence[Encoded], loss: str) -> Tensor:
-    """The named task loss (nats) of each example, shape (n,): of means per token, as in training (PROTOCOL section 2).
+    """The named task loss (nats) of each example, shape (n,): of means per token, as in training
+    (docs/reference/protocol.md#2-tasks).
 
     All continuations go through the model together.
     """

@@ -69,7 +69,10 @@ def peft_config(name: str, options: Mapping[str, Any]) -> Any:
         if option not in classes[kind].__dataclass_fields__:
             raise unknown_name("option", option, classes[kind].__dataclass_fields__, where=f"of {name}")
         if "dropout" in option and value:
-            raise UsageError(f"option {option}={value} of {name}: dropout is off throughout training (PROTOCOL 8)")
+            raise UsageError(
+                f"option {option}={value} of {name}: dropout is off throughout training "
+                "(docs/reference/protocol.md#8-methods)"
+            )
     if str(given.pop("task_type", "CAUSAL_LM")) != "CAUSAL_LM":
         raise UsageError(f"option task_type of {name} must be CAUSAL_LM, which is its default here")
     try:

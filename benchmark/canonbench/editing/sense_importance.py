@@ -1,4 +1,5 @@
-"""Which senses of a Backpack matter to an example and little to other text (arXiv 2402.06155, eq. 8; METHODS 3)."""
+"""Which senses of a Backpack matter to an example and little to other text (arXiv 2402.06155, eq. 8;
+docs/reference/methods.md#3-sense-finetuning)."""
 
 from __future__ import annotations
 

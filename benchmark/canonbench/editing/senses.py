@@ -1,4 +1,4 @@
-"""Sense finetuning of a Backpack (arXiv 2402.06155, section 5; PROTOCOL section 8, senses)."""
+"""Sense finetuning of a Backpack (arXiv 2402.06155, section 5; docs/reference/protocol.md#8-methods, senses)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of a method, listed for people: what --help and docs/methods.md say of them."""
+"""The settings of a method, listed for people: what --help and docs/reference/methods.md say of them."""
 
 from __future__ import annotations
 

@@ -114,7 +114,8 @@ def require_blocks(model: Any) -> int:
 
 
 def centred(share: float, count: int) -> range:
-    """A contiguous block of layers in the middle: that share of ``count``, rounded, at least one (PROTOCOL section 8).
+    """A contiguous block of layers in the middle: that share of ``count``, rounded, at least one
+    (docs/reference/protocol.md#8-methods).
 
     Where it cannot stand exactly in the middle it stands half a layer towards the input.
     """

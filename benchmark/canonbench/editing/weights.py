@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 BETAS = (0.9, 0.995)
-"""Of Adam, as published (PROTOCOL section 8)."""
+"""Of Adam, as published (docs/reference/protocol.md#8-methods)."""
 
 WIDE = (torch.float32, torch.float64)
 

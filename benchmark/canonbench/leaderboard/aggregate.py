@@ -31,7 +31,8 @@ def aggregate(
     protocol: Protocol,
     general: GeneralText | None,
 ) -> Aggregates:
-    """Compute a row's tasks, average and general loss (PROTOCOL sections 2-4 and 6). Pure; same input, same numbers.
+    """Compute a row's tasks, average and general loss (docs/reference/protocol.md#2-tasks, #3-hard-negatives,
+    #4-leagues, #6-rows). Pure; same input, same numbers.
 
     Args:
         examples: columns as in ``aggregate_examples.COLUMNS``, rows in any order; without a base its columns are null.

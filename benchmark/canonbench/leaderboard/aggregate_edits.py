@@ -38,7 +38,8 @@ def aggregate_edits(
     choices: Mapping[str, Mapping[str, Taken]],
     reported: Mapping[str, Mapping[str, int]],
 ) -> EditAggregates:
-    """Compute an edit run's leagues and general loss (PROTOCOL sections 5 and 6). Pure; same input, same numbers.
+    """Compute an edit run's leagues and general loss (docs/reference/protocol.md#5-selection, #6-rows). Pure; same
+    input, same numbers.
 
     A league's numbers do not depend on which others there are.
 

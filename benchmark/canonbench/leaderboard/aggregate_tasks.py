@@ -81,7 +81,7 @@ def score_task(
     hard_negatives: Sequence[Block],
     protocol: Protocol,
 ) -> Scored:
-    """A task's numbers, means over repetitions (PROTOCOL sections 2, 3 and 5).
+    """A task's numbers, means over repetitions (docs/reference/protocol.md#2-tasks, #3-hard-negatives, #5-selection).
 
     Intervals are clustered by subject and keep each row's mean over repetitions whole.
 

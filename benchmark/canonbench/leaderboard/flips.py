@@ -47,7 +47,8 @@ def flips(block: Block, threshold: float) -> Flips:
 
 
 def said(loss: str, value: float) -> str:
-    """A task's loss on one row, in the words of its threshold (PROTOCOL section 2): a probability, or a factor.
+    """A task's loss on one row, in the words of its threshold (docs/reference/protocol.md#2-tasks): a probability, or
+    a factor.
 
     Args:
         loss: its name.

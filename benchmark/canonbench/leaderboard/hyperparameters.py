@@ -2,7 +2,8 @@
 
     {"epochs": 2, "by_task": {"country": {"lr": 1e-3}, "verb": {"lr": 1e-4}}}
 
-The papers choose hyperparameters for every task (PROTOCOL section 8); a run has one set of them, so a row that is made
+The papers choose hyperparameters for every task (docs/reference/protocol.md#8-methods); a run has one set of them, so
+a row that is made
 of several runs may have several.
 """
 

@@ -1,6 +1,6 @@
 """The papers' results as rows: the 558 that Hewitt et al. released (2024), and the tables of the workshop paper (2023).
 
-Pure: the facts of ``datasets/reported`` go in, rows come out. ``docs/published-results.md`` says what to think of them.
+Pure: the facts of ``datasets/reported`` go in, rows come out. ``docs/results/published.md`` says what to think of them.
 """
 
 from __future__ import annotations
@@ -141,7 +141,8 @@ def _released_row(results: list[Result]) -> Row:
 
 
 def _cell(result: Result, base: float) -> Cell:
-    """Where no edit stayed in the league the unedited model stands, as everywhere (PROTOCOL section 5)."""
+    """Where no edit stayed in the league the unedited model stands, as everywhere
+    (docs/reference/protocol.md#5-selection)."""
     if result.success is None or result.initial_success is None:
         return Cell(Reported(100 * base, 100 * base), standard_error=0.0, unedited=True)
     error = None if result.n_in_league == 1 else result.se_points

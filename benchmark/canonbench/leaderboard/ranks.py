@@ -1,4 +1,4 @@
-"""Ranks with ties: rows share one unless something tells them apart (PROTOCOL section 6)."""
+"""Ranks with ties: rows share one unless something tells them apart (docs/reference/protocol.md#6-rows)."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ from canonbench.suite.tasks import TASKS
 EVALUATION_ROWS = {"country": 583, "company": 425, "stereoset": 1053, "gender": 360, "temporal": 486, "verb": 360}
 """Of the published test split."""
 HARD_NEGATIVE_ROWS = {"country": 116, "company": 219, "stereoset": 1053, "gender": 235, "temporal": 389, "verb": 720}
-"""Of the published val split: the released test configurations read val's (PROTOCOL section 3)."""
+"""Of the published val split: the released test configurations read val's
+(docs/reference/protocol.md#3-hard-negatives)."""
 GENERAL = "openwebtext-500"
 """Their G: all of ``data/val-chunked.jsonl``."""
 PROTOCOL = "hewitt2024"

@@ -1,7 +1,8 @@
-"""One leaderboard row: what was measured, with what, and how it came about (PROTOCOL section 6).
+"""One leaderboard row: what was measured, with what, and how it came about (docs/reference/protocol.md#6-rows).
 
 Two kinds share the schema. A *fixed checkpoint* has ``general``, ``tasks`` and ``average``. An *edit run* has
-``leagues`` instead, because each league chose its own candidate for every task. ``docs/row.md`` explains every field.
+``leagues`` instead, because each league chose its own candidate for every task. ``docs/reference/row.md`` explains
+every field.
 """
 
 from __future__ import annotations

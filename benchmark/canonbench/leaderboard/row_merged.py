@@ -27,7 +27,7 @@ class Merged(Part):
     """How the evaluated model was merged."""
 
     how: Literal["mean", "union", "ties", "dare"]
-    """See docs/merging.md."""
+    """See docs/how-to/merging.md."""
     methods: Annotated[tuple[str, ...], Field(min_length=1)]
     """Of the edits, by name; one, as a rule."""
     league: LeagueName | None

@@ -154,7 +154,7 @@ def is_complete(tasks: tuple[str, ...]) -> bool:
 
 
 class General(Part):
-    """Loss on general text G (PROTOCOL section 4)."""
+    """Loss on general text G (docs/reference/protocol.md#4-leagues)."""
 
     name: str
     """Which general text, e.g. openwebtext-500."""
@@ -196,7 +196,8 @@ class Seed(Part):
 
 
 class LeagueTask(TaskResult):
-    """One task of an edit run in one league: the chosen candidate, means over seeds (PROTOCOL section 5)."""
+    """One task of an edit run in one league: the chosen candidate, means over seeds
+    (docs/reference/protocol.md#5-selection)."""
 
     standard_error: Number | None
     """Of success.edited over seeds, points; null with one seed."""

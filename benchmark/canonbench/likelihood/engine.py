@@ -52,7 +52,8 @@ def log_likelihoods(
     batch_tokens: int | None = None,
     origins: Sequence[str] | None = None,
 ) -> list[LogLikelihood]:
-    """log p(continuation | prefix) for (prefix, continuation) pairs, exact by PROTOCOL section 1.
+    """log p(continuation | prefix) for (prefix, continuation) pairs, exact by
+    docs/reference/protocol.md#1-log-likelihood.
 
     Args:
         model: a transformers causal LM in evaluation mode.

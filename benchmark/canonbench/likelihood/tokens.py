@@ -1,4 +1,4 @@
-"""From text to token ids, exactly as PROTOCOL section 1 says."""
+"""From text to token ids, exactly as docs/reference/protocol.md#1-log-likelihood says."""
 
 from __future__ import annotations
 

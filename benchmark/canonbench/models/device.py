@@ -1,4 +1,4 @@
-"""Which device and dtype a model is evaluated in (PROTOCOL section 1)."""
+"""Which device and dtype a model is evaluated in (docs/reference/protocol.md#1-log-likelihood)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def named_dtype(name: str) -> torch.dtype | None:
 def choose_dtype(name: str, *, checkpoint: torch.dtype, n_parameters: int) -> torch.dtype:
     """``auto``: float32 for models under SMALL_MODEL parameters, the checkpoint's own dtype otherwise.
 
-    The same on every device, because rows of different dtypes are never ranked together (PROTOCOL section 6).
+    The same on every device, because rows of different dtypes are never ranked together
+    (docs/reference/protocol.md#6-rows).
     """
     import torch  # noqa: PLC0415  (slow to import)
 

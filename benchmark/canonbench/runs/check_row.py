@@ -75,7 +75,8 @@ def _parts_missing(row: Row) -> Iterator[str]:
 
 
 def _impossible_choices(row: Row) -> Iterator[str]:
-    """The candidate that a league reports is the only number that its examples do not tell (PROTOCOL section 5)."""
+    """The candidate that a league reports is the only number that its examples do not tell
+    (docs/reference/protocol.md#5-selection)."""
     for label, league in (row.leagues or {}).items():
         for name, task in league.tasks.items():
             chosen, first = task.candidate or 0, next(iter(task.seeds or ())).candidate or 0

@@ -1,4 +1,5 @@
-"""Run an editing method: train, measure every candidate's leagues, choose, and report one row (PROTOCOL section 5)."""
+"""Run an editing method: train, measure every candidate's leagues, choose, and report one row
+(docs/reference/protocol.md#5-selection)."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ from canonbench.scoring.selection import UNEDITED
 from canonbench.suite import Suite
 
 SEEDS = {"val": 1, "test": 5}
-"""How often a method is repeated when nobody says (PROTOCOL section 5)."""
+"""How often a method is repeated when nobody says (docs/reference/protocol.md#5-selection)."""
 MOST_SEEDS = 10_000
 """Repetitions; more would train for years."""
 
@@ -73,7 +74,8 @@ def edit(
     progress: Progress | None = None,
     passed: Mapping[str, Any] | None = None,
 ) -> Row:
-    """Edit a model for every task and report, per league, what it bought (PROTOCOL sections 4 to 6).
+    """Edit a model for every task and report, per league, what it bought (docs/reference/protocol.md#4-leagues,
+    #5-selection, #6-rows).
 
     Args:
         method: a function of (model, tokenizer, request), or what ``--method`` takes, see ``find_method``.

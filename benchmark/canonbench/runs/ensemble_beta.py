@@ -1,4 +1,5 @@
-"""The β of an ensemble: the largest of 1.0, 0.9, ... that is in the league on G_val (PROTOCOL section 8)."""
+"""The β of an ensemble: the largest of 1.0, 0.9, ... that is in the league on G_val
+(docs/reference/protocol.md#8-methods)."""
 
 from __future__ import annotations
 

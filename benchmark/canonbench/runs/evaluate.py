@@ -53,7 +53,8 @@ def evaluate(
     progress: Progress | None = None,
     passed: Mapping[str, Any] | None = None,
 ) -> Row:
-    """Score a checkpoint on a suite and return its row (PROTOCOL sections 1-4 and 6).
+    """Score a checkpoint on a suite and return its row (docs/reference/protocol.md#1-log-likelihood, #2-tasks,
+    #3-hard-negatives, #4-leagues, #6-rows).
 
     Args:
         model: a folder, hub id, PEFT adapter folder, GGUF file, ``demo``, an ensemble's name, or a transformers model
@@ -70,7 +71,7 @@ def evaluate(
         run: the run folder; ``auto`` makes one under ``canonbench-runs/``; None keeps only the base's scores.
         output: also write the row to exactly this file.
         device: torch device, or ``auto``. Models in memory stay where they are.
-        dtype: torch dtype, or ``auto`` (PROTOCOL section 1).
+        dtype: torch dtype, or ``auto`` (docs/reference/protocol.md#1-log-likelihood).
         batch_tokens: tokens that go through the model at once; None chooses by device.
         states_budget: GiB of the cache for hidden states of base models, from which edited ones resume; 0 for none.
         allow_pickle: read pickle checkpoints too, with ``weights_only=True``.

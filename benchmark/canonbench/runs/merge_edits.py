@@ -1,4 +1,4 @@
-"""Merge one edit per task into one edited model, which the joint track asks for (PROTOCOL section 6)."""
+"""Merge one edit per task into one edited model, which the joint track asks for (docs/reference/protocol.md#6-rows)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def merge_edits(
     Args:
         edits: finished edit runs, each of one or several tasks, and artefacts that such runs kept.
         out: the new artefact's folder; it appears complete or not at all.
-        how: ``mean``, ``ties`` or ``dare``; of senses ``union``. None for mean, or union. See ``docs/merging.md``.
+        how: ``mean``, ``ties`` or ``dare``; of senses ``union``. None for mean, or union. See
+        ``docs/how-to/merging.md``.
         league: whose candidates are taken from the runs; None for 1e-3.
         edit_seed: whose, where a run repeated its tasks with several seeds; None for 0.
         density: share of each edit's changes that ties and dare keep; None for 0.2.

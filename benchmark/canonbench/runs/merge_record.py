@@ -53,7 +53,7 @@ class MergeRecord(_Part):
     """The whole of it."""
 
     how: How
-    """See docs/merging.md."""
+    """See docs/how-to/merging.md."""
     density: float | None
     """Share of the changes kept; null where all are."""
     rank: int | None

@@ -1,4 +1,5 @@
-"""Numbers with 95 % intervals (PROTOCOL sections 4, 6), one function per kind. Nothing is drawn: same input, same ends.
+"""Numbers with 95 % intervals (docs/reference/protocol.md#4-leagues, #6-rows), one function per kind. Nothing is
+drawn: same input, same ends.
 
 What varies independently is a *unit*: a subject with all its rows, or a chunk of general text. Each number is a ratio
 of sums over units, and a unit's *pull*, (n_units,) that sum to zero, is by how much it moves that number. The sum of

@@ -1,4 +1,4 @@
-"""Loss leagues (PROTOCOL section 4): how far an edit raised the loss on general text."""
+"""Loss leagues (docs/reference/protocol.md#4-leagues): how far an edit raised the loss on general text."""
 
 from __future__ import annotations
 

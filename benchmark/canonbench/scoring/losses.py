@@ -1,4 +1,4 @@
-"""The four task losses (PROTOCOL section 2), written once for evaluation and for training.
+"""The four task losses (docs/reference/protocol.md#2-tasks), written once for evaluation and for training.
 
 Each is plain arithmetic on log-probabilities in nats, so floats, numpy arrays and torch tensors (with gradients)
 all go through the same line. Evaluation passes sums over the continuation's tokens; training passes means per token.

@@ -1,4 +1,5 @@
-"""Which candidate an edit run takes in each league (PROTOCOL section 5; ``hewitt2024``: as released)."""
+"""Which candidate an edit run takes in each league (docs/reference/protocol.md#5-selection; ``hewitt2024``: as
+released)."""
 
 from __future__ import annotations
 

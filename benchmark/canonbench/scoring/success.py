@@ -29,7 +29,7 @@ def require_finite(values: ArrayLike, what: str, rows: ArrayLike | None = None) 
 
 
 def successes(losses: ArrayLike, threshold: float, *, what: str = "losses") -> NDArray[np.bool_]:
-    """Which of the losses (n,) succeed: L <= δ, both in nats (PROTOCOL section 2)."""
+    """Which of the losses (n,) succeed: L <= δ, both in nats (docs/reference/protocol.md#2-tasks)."""
     return np.asarray(require_finite(losses, what) <= threshold)
 
 
@@ -39,6 +39,7 @@ def success_rate(losses: ArrayLike, threshold: float, *, what: str = "losses") -
 
 
 def mean_loss(losses: ArrayLike, *, what: str = "losses") -> float:
-    """The mean of the losses (n,) in nats, the hard negatives' number (PROTOCOL section 3); exactly rounded sum."""
+    """The mean of the losses (n,) in nats, the hard negatives' number (docs/reference/protocol.md#3-hard-negatives);
+    exactly rounded sum."""
     vector = require_finite(losses, what)
     return math.fsum(vector) / vector.size

@@ -1,4 +1,4 @@
-"""``canonbench data check``: all that a program can verify about a suite. Rules: docs/data-check.md."""
+"""``canonbench data check``: all that a program can verify about a suite. Rules: docs/reference/data-check.md."""
 
 from __future__ import annotations
 

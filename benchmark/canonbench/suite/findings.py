@@ -22,7 +22,7 @@ class Finding(NamedTuple):
     path: Path
     message: str
     rule: str
-    """The rule's short name, as in docs/data-check.md."""
+    """The rule's short name, as in docs/reference/data-check.md."""
 
     def __str__(self) -> str:
         """The one line, lines counted from 1."""

@@ -49,7 +49,8 @@ def _load(spec_path: Path, root: Path) -> Suite:
 
 
 def _unclean(path: Path, spec: SuiteSpec) -> dict[str, dict[str, frozenset[int]]]:
-    """Per task and file, the rows with a flag that makes a row of that task unclean (PROTOCOL section 6)."""
+    """Per task and file, the rows with a flag that makes a row of that task unclean
+    (docs/reference/protocol.md#6-rows)."""
     assert spec.flags is not None
     content = validated(FlagsFile, read_json(path), f"the row flags {path}")
     return {

@@ -1,4 +1,4 @@
-"""The six tasks, as one table of data (PROTOCOL section 2)."""
+"""The six tasks, as one table of data (docs/reference/protocol.md#2-tasks)."""
 
 from __future__ import annotations
 
