@@ -9,7 +9,8 @@
 ``search`` edits with a few settings of each method, drawn from the published ranges
 (docs/reference/protocol.md#8-methods). ``test`` takes, for every task, the setting whose success on val is highest on
 average over the leagues, and repeats it with five seeds. ``ensemble`` adds what the chosen edits of the Backpack
-changed to the GPT-2; ``joint`` does it with one Backpack of all six tasks' edits. All of it is ``canonbench edit``, ``merge`` and ``evaluate``; what is finished is not
+changed to the GPT-2; ``joint`` does it with one Backpack of all six tasks' edits. All of it is ``canonbench edit``,
+``merge`` and ``evaluate``; what is finished is not
 done again.
 """
 

@@ -18,8 +18,7 @@ def of_league(
     """A task in one league: as in SIX, the candidate that each seed took, the mean loss ratio."""
     if not any(candidates):
         n, before, *_, n_clean, clean, _, n_hard, hard, _, _ = values
-        nothing = (0.0, 0.0)
-        values = (n, before, before, nothing, n_clean, clean, clean, n_hard, hard, hard, nothing)
+        values = (n, before, before, None, n_clean, clean, clean, n_hard, hard, hard, None)
         ratio = 1.0
     several = len(candidates) > 1
     seeds = [
@@ -30,8 +29,8 @@ def of_league(
         **task(name, values, base=True),
         "standard_error": 0.0625 * len(candidates) if several else None,
         "ratio": ratio,
-        "ratio_ci": (ratio, ratio),
-        "straddles": False,
+        "ratio_ci": (ratio - 1e-5, ratio + 1e-5) if any(candidates) else None,
+        "straddles": membership == "uncertain" if any(candidates) else None,
         "membership": membership,
         "candidate": candidates[0],
         "seeds": seeds,

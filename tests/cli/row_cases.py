@@ -35,7 +35,7 @@ def task(name: str, values: tuple[Any, ...], *, base: bool) -> dict[str, Any]:
         "loss": TASKS[name].loss if name in TASKS else "nll",
         "threshold": TASKS[name].threshold if name in TASKS else -math.log(0.5),
         "n": n,
-        "n_subjects": 2 if ci else 1,
+        "n_subjects": 2 if ci or before == after else 1,
         "success": change(before if base else None, after, ci),
         "clean": clean,
         "hard_negatives": hard,
@@ -49,7 +49,9 @@ def mean(tasks: dict[str, dict[str, Any]], part: str) -> dict[str, Any]:
 
     edited = of("edited")
     assert edited is not None
-    ci = (-0.5, 8.125) if all(each[part].get("ci") for each in tasks.values()) else None
+    changes = [each[part] for each in tasks.values()]
+    known = all(each.get("ci") or each["delta"] == 0 for each in changes)
+    ci = (-0.5, 8.125) if known and any(each.get("ci") for each in changes) else None
     averaged = change(of("base"), edited, ci)
     return averaged if part != "clean" else {key: averaged[key] for key in ("base", "edited", "delta")}
 

@@ -78,7 +78,7 @@ def test_a_setting_that_is_called_like_an_option_stands_under_set(canonbench: Ca
     (world / "method.py").write_text(
         "def edit(model, tokenizer, request):\n    raise ValueError(request.hyperparameters)\n"
     )
-    (world / "own.yaml").write_text("seed: 3\nset: {seed: 4, deep: {lr: 1e-3}}\nother: 1e-2\n")
+    (world / "own.yaml").write_text("limit: 3\nset: {seed: 4, deep: {lr: 1e-3}}\nother: 1e-2\n")
     outcome = canonbench(*EDIT, "method.py", "--config", "own.yaml", "--set", "deep.rank=2")
     assert outcome.code == 1
     assert "{'seed': 4, 'deep': {'lr': 0.001, 'rank': 2}, 'other': 0.01}" in outcome.error

@@ -39,19 +39,20 @@ def test_every_option_has_an_environment_variable_of_its_name(name: str, option:
 def test_the_command_line_comes_before_the_environment_before_the_config_file(
     canonbench: Canonbench, world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def seed(*arguments: str) -> int:
-        return json.loads(canonbench(*QUICK, "--json", *arguments).out)["seed"]
+    def limit(*arguments: str) -> int | None:
+        asked = (*EVALUATE, "--task", "gender", "--general", "none", "--json", *arguments)
+        return json.loads(canonbench(*asked).out)["limit"]
 
-    (world / "own.yaml").write_text("seed: 1\n")
-    assert seed() == 0
-    assert seed("--config", "own.yaml") == 1
-    monkeypatch.setenv("CANONBENCH_SEED", "2")
-    assert seed("--config", "own.yaml") == 2
-    assert seed("--config", "own.yaml", "--seed", "3") == 3
-    assert seed("--seed", "0") == 0
-    monkeypatch.setenv("CANONBENCH_SEED", "")  # as if it were not set
+    (world / "own.yaml").write_text("limit: 1\n")
+    assert limit() is None
+    assert limit("--config", "own.yaml") == 1
+    monkeypatch.setenv("CANONBENCH_LIMIT", "2")
+    assert limit("--config", "own.yaml") == 2
+    assert limit("--config", "own.yaml", "--limit", "3") == 3
+    assert limit("--limit", "4") == 4
+    monkeypatch.setenv("CANONBENCH_LIMIT", "")  # as if it were not set
     monkeypatch.setenv("CANONBENCH_CONFIG", "own.yaml")
-    assert seed() == 1
+    assert limit() == 1
 
 
 def test_a_whole_run_from_a_config_file_is_the_one_from_the_command_line(canonbench: Canonbench, world: Path) -> None:
@@ -94,7 +95,7 @@ def test_run_yaml_keeps_the_options_as_passed_and_as_resolved(
     resolved = record["identity"]
     row = json.loads((world / "run/row.json").read_text())
     assert (resolved["suite"], resolved["tasks"], resolved["split"]) == ("small", ["gender"], "test")
-    assert (resolved["general"], resolved["protocol"], resolved["seed"]) == ("chunks", "canonbench-1", 0)
+    assert (resolved["general"], resolved["protocol"]) == ("chunks", "canonbench-1")
     assert (resolved["dtype"], resolved["device"], resolved["batch_tokens"]) == ("float32", "cpu", 32)
     assert resolved["fingerprint"] == row["fingerprints"]["model"]
     assert resolved["base_fingerprint"] == row["fingerprints"]["base"]
@@ -109,18 +110,18 @@ def test_what_run_yaml_keeps_as_passed_is_itself_a_config_file(canonbench: Canon
 
 
 CONFIGS = {
-    "unknown key": ("sede: 1\n", 2, "unknown option 'sede' in own.yaml", "Did you mean 'seed'?"),
+    "unknown key": ("limti: 1\n", 2, "unknown option 'limti' in own.yaml", "Did you mean 'limit'?"),
     "config in a config": ("config: x\n", 2, "unknown option 'config' in own.yaml", "must be one of"),
-    "no YAML": ("seed: [\n", 1, "own.yaml:2: not valid YAML", ""),
-    "no mapping": ("- seed\n", 1, "own.yaml: must hold 'key: value' lines", "task: country"),
+    "no YAML": ("limit: [\n", 1, "own.yaml:2: not valid YAML", ""),
+    "no mapping": ("- limit\n", 1, "own.yaml: must hold 'key: value' lines", "task: country"),
     "not UTF-8": ("\xff\n", 1, "own.yaml: not UTF-8 text", ""),
     "a mapping for a value": ("task: {gender: 1}\n", 1, "own.yaml: 'task' must be a single value or a list", ""),
-    "a bad value": ("seed: -3\n", 2, "'--seed': -3 is not in the range 0<=x<=", "(given by the --config file)"),
-    "a key twice": ("seed: 1\nseed: 2\n", 1, "own.yaml:2: not valid YAML: the key 'seed' is given twice", ""),
-    "no value": ("seed:\n", 1, "own.yaml: 'seed' has no value", "leave the line out"),
+    "a bad value": ("limit: -3\n", 2, "'--limit': -3 is not in the range 1<=x<=", "(given by the --config file)"),
+    "a key twice": ("limit: 1\nlimit: 2\n", 1, "own.yaml:2: not valid YAML: the key 'limit' is given twice", ""),
+    "no value": ("limit:\n", 1, "own.yaml: 'limit' has no value", "leave the line out"),
     "half a row": ("limit: 1.5\n", 2, "'1.5' is not a valid whole number", "(given by the --config file)"),
     "infinity": ("limit: .inf\n", 2, "'inf' is not a valid whole number", "(given by the --config file)"),
-    "a day": ("seed: 2025-01-31\n", 2, "'2025-01-31' is not a valid whole number", "(given by the --config file)"),
+    "a day": ("limit: 2025-01-31\n", 2, "'2025-01-31' is not a valid whole number", "(given by the --config file)"),
     "no file": ("run: []\n", 1, "own.yaml: 'run' has no value", ""),
     "tokens in words": ("batch-tokens: few\n", 2, "'few' is neither 'auto' nor", "(given by the --config file)"),
 }

@@ -23,7 +23,6 @@ def test_a_folder_that_holds_another_run_names_the_first_difference(canonbench: 
     for change, difference in (
         (("--model", "edited"), "model: 'base' there, 'edited' here"),
         (("--limit", "1"), "limit: 2 there, 1 here"),
-        (("--seed", "7"), "seed: 0 there, 7 here"),
         (("--general", "chunks"), "general: None there, 'chunks' here"),
     ):
         outcome = canonbench(*QUICK, *RUN, *change)

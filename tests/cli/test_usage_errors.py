@@ -47,7 +47,6 @@ WRONG = {
     "tokens in words": ([*EVALUATE, "--batch-tokens", "abc"], "'--batch-tokens'", "'abc' is neither 'auto' nor"),
     "no rows": ([*EVALUATE, "--limit", "0"], "'--limit'", "0 is not in the range 1<=x<="),
     "rows in words": ([*EVALUATE, "--limit", "few"], "'--limit'", "'few' is not a valid whole number"),
-    "negative seed": ([*EVALUATE, "--seed", "-1"], "'--seed'", "-1 is not in the range 0<=x<="),
     "twenty digits of seed": (
         ["merge", "a", "--out", "b", "--seed", "9" * 20],
         "'--seed'",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -195,9 +196,15 @@ def _tensors(name: str, weight: Any, config: Any, architecture: str) -> list[tup
     if name.endswith("shared_expert_gate.weight"):
         weight = weight[0]
     stem, _, suffix = name.rpartition(".")
-    known = {value: key for key, value in gguf.MODEL_ARCH_NAMES.items()}
-    names = gguf.get_tensor_name_map(known.get(architecture, gguf.MODEL_ARCH.LLAMA), config.num_hidden_layers)
-    return [(f"{names.get_name(stem)}.{suffix}", _layout(name, weight, config, architecture))]
+    known = _names(architecture, config.num_hidden_layers).get_name(stem)
+    return [(f"{known}.{suffix}", _layout(name, weight, config, architecture))]
+
+
+@cache
+def _names(architecture: str, layers: int) -> Any:
+    """GGUF's names by the model's; an architecture that GGUF does not have gets llama's."""
+    known = {name: key for key, name in gguf.MODEL_ARCH_NAMES.items()}
+    return gguf.get_tensor_name_map(known.get(architecture, gguf.MODEL_ARCH.LLAMA), layers)
 
 
 def _layout(name: str, weight: Any, config: Any, architecture: str) -> Any:

@@ -14,7 +14,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from canonbench.errors import CanonbenchError
 from canonbench.models.fingerprint import fingerprint
-from canonbench.models.gguf_header import ARCHITECTURES, NEUTRAL
+from canonbench.models.gguf_header import ARCHITECTURES, NEUTRAL, Header, configuration
 from canonbench.models.load import Loading, load_model
 
 LINEAR = {"rope_type": "linear", "factor": 4.0, "rope_theta": 500.0}
@@ -114,9 +114,19 @@ def test_biases_are_the_models_where_the_file_has_them(tmp_path: Path) -> None:
     assert same(loaded(write_gguf(tmp_path / "m.gguf", original)), original)
 
 
-def test_gemmas_largest_scale_attention_otherwise(tmp_path: Path) -> None:
-    original = model_of("gemma2", num_hidden_layers=46, query_pre_attn_scalar=16)
-    assert same(loaded(write_gguf(tmp_path / "m.gguf", original, architecture="gemma2")), original)
+@pytest.mark.parametrize(("architecture", "layers"), [("gemma2", 46), ("gemma3", 62)])
+def test_gemmas_largest_scale_attention_by_an_even_share_of_the_width(architecture: str, layers: int) -> None:
+    keys = {"context_length": 256, "embedding_length": 64, "feed_forward_length": 96, "rope.freq_base": 500.0}
+    keys |= {f"attention.{name}": value for name, value in {"head_count": 4, "head_count_kv": 2}.items()}
+    keys |= {f"attention.{name}": 24 for name in ("key_length", "value_length", "sliding_window")}
+    keys |= {"attention.layer_norm_rms_epsilon": 1e-3}
+    if architecture == "gemma2":
+        keys |= {"attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
+    tensors = {"token_embd.weight": (384, 64)}
+    for blocks, expected in {layers: 16, layers - 1: 24}.items():
+        fields = {f"{architecture}.{key}": value for key, value in (keys | {"block_count": blocks}).items()}
+        header = Header(Path("m.gguf"), fields | {"general.architecture": architecture}, tensors)
+        assert configuration(header).query_pre_attn_scalar == expected
 
 
 def test_a_model_in_one_piece_is_the_same_to_its_fingerprint_as_saved(tmp_path: Path) -> None:

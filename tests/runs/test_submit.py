@@ -45,6 +45,27 @@ def test_a_submitted_run_is_a_row_its_examples_its_code_and_a_description_to_com
     assert todo == ["summary", "authors.0", "contact", "tuning.how", "still has a TODO"]
 
 
+def test_a_run_of_an_earlier_version_is_submitted_with_the_present_intervals_and_its_own_numbers(
+    step_world: Path, tmp_path: Path
+) -> None:
+    old = shutil.copytree(step_world / "val", tmp_path / "old")
+    measured = Row.read(old / "row.json")
+    content = json.loads(measured.to_json()) | {"schema": 2, "seed": 0}
+    content["general"].pop("straddles")
+    for league in content["leagues"].values():
+        for part in (league["average"], *league["tasks"].values()):
+            part["success"]["ci"] = [0.0, 0.0]
+            part.pop("straddles", None)
+    (old / "row.json").write_text(json.dumps(content), encoding="utf-8")
+    root = empty_board(tmp_path / "board")
+    row = submit(old, "step", root=root, code=str(step_world / "step.py")).row
+    assert (row.leagues, row.general) == (measured.leagues, measured.general)
+    content["leagues"]["1e-3"]["average"]["success"] |= {"edited": 99.0, "delta": 99.0}
+    (old / "row.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(CanonbenchError, match=r"from its examples|is not edited - base"):
+        submit(old, "other", root=root, code=str(step_world / "step.py"))
+
+
 def test_no_place_on_this_machine_is_published(step_world: Path, step_board: Path) -> None:
     (placed,) = read_rows(step_board / "leaderboard/rows")
     assert (placed.row.model.name, placed.row.base and placed.row.base.name) == ("base", "base")

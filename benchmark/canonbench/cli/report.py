@@ -123,15 +123,16 @@ def _general(general: General) -> list[str]:
     if general.ratio is None:
         return [title, f"  nats per token  {general.edited:.6f} (--base places it in a league)"]
     leagues = ", ".join(f"{name} {verdict}" for name, verdict in general.leagues.items())
-    if general.straddles:
-        leagues += f" (the interval straddles {', '.join(general.straddles)})"
-    return [
+    lines = [
         title,
         f"  nats per token  {general.base:.6f} base, {general.edited:.6f} edited",
         f"  loss ratio      {general.ratio:.7f} {interval(general.ratio_ci, '{:.7f}')}",
         f"  noise floor     {general.noise_floor:.1e}",
         f"  leagues         {leagues}",
     ]
+    if general.straddles:
+        lines.append(f"  straddled       {', '.join(general.straddles)} (other text could say otherwise)")
+    return lines
 
 
 def _count(part: object) -> str:

@@ -16,8 +16,7 @@ from canonbench.editing.batches import Chunks, Encoded, encode_canonical, groupe
 from canonbench.editing.contract import EditRequest
 from canonbench.editing.finetune_settings import FinetuneSettings
 from canonbench.editing.losses import example_losses
-from canonbench.editing.regularizers import ChangesFrom, anywhere, make_regularizer
-from canonbench.editing.teacher import AdapterOff, Base
+from canonbench.editing.regularizers import AdapterOff, Base, ChangesFrom, anywhere, make_regularizer
 from canonbench.editing.weights import Weights, training_only
 from canonbench.errors import CanonbenchError
 from canonbench.models.products import fast_products

@@ -6,15 +6,16 @@ A regulariser is a function that adds the gradient of its term to the weights' a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
-from canonbench.editing.batches import Chunks, grouped, padded
+from canonbench.editing.batches import Chunks, Padded, grouped, padded
 from canonbench.editing.finetune_settings import FinetuneSettings
-from canonbench.editing.losses import log_likelihoods, summed_kl
-from canonbench.editing.teacher import Base, both_logits
+from canonbench.editing.losses import log_likelihoods, logits_at, summed_kl
 from canonbench.editing.weights import Weights, add_gradient
 from canonbench.likelihood.tokens import Request
 from canonbench.models.face import vocabulary_size
@@ -28,6 +29,17 @@ Regularizer = Callable[[int], float]
 
 ChangesFrom = Callable[[Sequence[int]], int]
 """The first place of a sequence of token ids where training may change an output; their number if nowhere."""
+
+AdapterOff = Callable[[], AbstractContextManager[None]]
+"""A context in which the model runs without the adapter that trains; it does nothing where none does."""
+
+
+class Base(NamedTuple):
+    """What makes a model in training its base again, so that no second model is held in memory."""
+
+    tensors: dict[str, Tensor]
+    """As they were before training: those of the tensors that train which are the base's own."""
+    adapter_off: AdapterOff
 
 
 def anywhere(_ids: Sequence[int]) -> int:
@@ -75,7 +87,6 @@ def kl(
     are not made: in each chunk, those before ``changes_from``.
     """
     most = (CPU_LOGITS if model.device.type == "cpu" else GPU_LOGITS) // vocabulary_size(model)
-    logits_of = both_logits(model, base, weights.live)
 
     def add(count: int) -> float:
         total = 0.0
@@ -83,14 +94,25 @@ def kl(
         drawn = sorted(chunks.draw(count), key=lambda chunk: len(chunk.ids))
         compared = [(ids, range(changes_from(ids), len(ids))) for ids, _ in drawn]
         for group in grouped([each for each in compared if each[1]], lambda each: [len(each[0])], most):
-            base_logits, logits = logits_of(padded(group, model.device))
-            divergence = weight / count * summed_kl(base_logits, logits)
+            batch = padded(group, model.device)
+            divergence = weight / count * summed_kl(base_logits(model, base, batch), logits_at(model, batch))
             divergence.backward()  # type: ignore[no-untyped-call]
             weights.collect()
             total += divergence.item()
         return total
 
     return add
+
+
+@torch.no_grad()
+def base_logits(model: Any, base: Base, batch: Padded) -> Tensor:
+    """The base's logits (R, V) at the wanted positions of a batch, without gradient."""
+
+    def run(**inputs: Any) -> Any:
+        return functional_call(model, base.tensors, (), inputs) if base.tensors else model(**inputs)
+
+    with base.adapter_off():
+        return logits_at(model, batch, run)
 
 
 def quadratic(weights: Weights, weight: float, importance: Mapping[str, Tensor] | None = None) -> Regularizer:

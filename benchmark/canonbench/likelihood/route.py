@@ -168,7 +168,7 @@ def _short(model: Any) -> int:
 
 def _probe_length(model: Any, longest: int) -> int:
     """Tokens of a sequence that stands for all up to ``longest``: a little more, so that few lengths are tried out."""
-    step = max(8, 2 ** (longest.bit_length() - 3))
+    step = max(8, 1 << max(0, longest.bit_length() - 3))
     window = tree_limit(model)
     return min(-(-(longest + 2) // step) * step, _room(model, window if longest <= window else UNLIMITED))
 

@@ -221,11 +221,11 @@ def _load_base(source: Source, path: Path, how: Loading, base: str | Path | None
     loaded.model = None  # one model in memory at a time
     require_base(load_model(base, replace(how, dtype=edit.dtype)).model, edit, source.name, str(base))
     loaded = load_model(base, how)
-    require_same(loaded, mark)
+    require_unchanged(loaded, mark)
     return loaded
 
 
-def require_same(loaded: LoadedModel, mark: Fingerprint) -> None:
+def require_unchanged(loaded: LoadedModel, mark: Fingerprint) -> None:
     """CanonbenchError if a model that was loaded once more is not what it was the first time."""
     if fingerprint(loaded.model).key != mark.key:
         raise CanonbenchError(

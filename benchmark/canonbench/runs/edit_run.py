@@ -16,7 +16,7 @@ from canonbench.editing.contract import EditRequest
 from canonbench.editing.method import Method
 from canonbench.errors import CanonbenchError
 from canonbench.models.fingerprint import Fingerprint, fingerprint
-from canonbench.models.load import LoadedModel, in_memory, require_same
+from canonbench.models.load import LoadedModel, in_memory, require_unchanged
 from canonbench.models.proof import Answers, answers, differ
 from canonbench.models.sense_edit_file import is_of_edit
 from canonbench.runs.candidates import MethodError, Trained
@@ -97,7 +97,7 @@ class EditRun:
             loaded = self.opener.open_again(self.base.fingerprint)
         else:
             loaded = in_memory(copy.deepcopy(self.opener.model), self.opener.tokenizer, self.base.loaded.source.name)
-            require_same(loaded, self.base.fingerprint)
+            require_unchanged(loaded, self.base.fingerprint)
         found = answers(loaded.model, self.first_sequences())
         if not self.unedited:
             self.unedited.append(found)

@@ -10,7 +10,7 @@ from typing import Any
 from canonbench.errors import UsageError
 from canonbench.models.ensemble_name import is_ensemble
 from canonbench.models.fingerprint import Fingerprint
-from canonbench.models.load import LoadedModel, Loading, base_name, in_memory, load_model, require_same
+from canonbench.models.load import LoadedModel, Loading, base_name, in_memory, load_model, require_unchanged
 
 ModelLike = str | Path | Any
 """A name for ``load_model``, or a model in memory."""
@@ -42,7 +42,7 @@ class Opener:
     def open_again(self, mark: Fingerprint) -> LoadedModel:
         """Load the model once more; CanonbenchError if it is not what it was when ``mark`` was taken."""
         loaded = self.open()
-        require_same(loaded, mark)
+        require_unchanged(loaded, mark)
         return loaded
 
 

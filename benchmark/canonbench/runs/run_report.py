@@ -135,8 +135,8 @@ def _results(run: Finished) -> list[Shown]:
 
 
 def _taken(tasks: Mapping[str, TaskResult]) -> list[TaskResult]:
-    """The results without what val had chosen, of which the taken candidates are what came."""
-    return [task.model_copy(update={"candidate": None}) for task in tasks.values()]
+    """The results without what val had chosen, of which the taken candidates are what came, and without the line."""
+    return [task.model_copy(update={"candidate": None, "straddles": None}) for task in tasks.values()]
 
 
 def _excess(task: LeagueTask) -> str:
