@@ -211,7 +211,6 @@ leagues: [1e-3, 0.0001]
 hard_negatives: val
 selection: last
 thresholds: {country: 1.5, gender: 0.1}
-bootstrap_resamples: 1000
 """
 
 

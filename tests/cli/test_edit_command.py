@@ -135,3 +135,18 @@ def test_a_config_whose_set_is_no_mapping_is_refused(canonbench: Canonbench, wor
     assert (outcome.code, outcome.error) == (1, "own.yaml: 'set' must hold 'name: value' lines")
     (world / "own.yaml").write_text("task: {gender: 1}\n")
     assert "'task' must be a single value or a list" in canonbench(*QUICK, "--config", "own.yaml").error
+
+
+@pytest.mark.parametrize("content", ["[" * 5000, "{}", '{"candidates": [{}], "choice": {}}', "\0"])
+def test_a_damaged_trial_is_named_and_made_again_once_it_is_deleted(
+    canonbench: Canonbench, world: Path, content: str
+) -> None:
+    command = (*EDIT, "full", "--keep", "none", "--run", "run")
+    assert canonbench(*command).code == 0
+    (world / "run/row.json").unlink()
+    (record,) = (world / "run/trials").glob("*.json")
+    record.write_text(content)
+    outcome = canonbench(*command)
+    assert (outcome.code, f"run/trials/{record.name}" in outcome.error) == (1, True)
+    record.unlink()
+    assert canonbench(*command).code == 0
