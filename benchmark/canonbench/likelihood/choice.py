@@ -15,13 +15,14 @@ class Watch(TorchDispatchMode):
     """Notes among how many scores are ranked and only some taken, while a model runs one sequence."""
 
     def __init__(self) -> None:
+        """Nothing seen yet."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.candidates: set[int] = set()
 
     def __torch_dispatch__(
         self, func: Any, _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run the operator; note it if it ranks scores. Ranked integers are token or expert numbers, sorted to group."""
+        """Run the operator; note it if it ranks scores. Integers are ranked only to group tokens by their expert."""
         given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | (kwargs or {})
         if func.overloadpacket in _RANKING and given["self"].is_floating_point() and given["self"].ndim:
             number = given["self"].shape[given.get("dim", -1)]
