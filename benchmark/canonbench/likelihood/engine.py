@@ -19,7 +19,7 @@ from canonbench.likelihood.route import layout, route
 from canonbench.likelihood.tokens import Encoder, Request, check_lengths, origin
 from canonbench.models.face import context_length, readable_ids
 
-SCORER_VERSION = 4
+SCORER_VERSION = 5
 """Raised whenever a change here could move a log-probability: cached scores of older versions are then not used."""
 
 AUTO_BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}

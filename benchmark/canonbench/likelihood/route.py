@@ -136,7 +136,7 @@ def _kind_up_to(model: Any, length: int, kind: Kind) -> Kind:
     known = _known(model)
     if length not in known.kinds:
         requests, head = _probes(model, length), known.route.head
-        truth, chooses = _watched(requests, lambda request: _answers(model, [request], "plain", head, batch_tokens=1))
+        truth, chooses = _watched(requests, lambda request: _answers(model, [request], "plain", head, 1))
         kinds: tuple[Kind, ...] = ("tree", "chains") if kind == "tree" else ("chains",)
         right = (kind for kind in kinds if not chooses and _right(model, requests, truth, kind, head, 2 * length))
         known.kinds[length] = next(right, "plain")
@@ -196,19 +196,18 @@ def _room(model: Any, limit: int) -> int:
 def _probes(model: Any, length: int) -> list[Request]:
     """Random sequences of fewer than ``length`` tokens; all their tokens are asked.
 
-    Two branch near their ends and have a prefix among the others; two branch early, a fifth fills the row that they
-    leave. So every size up to ``length`` is crossed below a branch, and rows are ``length`` nodes long. Most lengths
-    are odd: branches, ends and neighbours fall within the blocks of a model that computes in blocks.
+    Two branch at once: the shorter stands before the longer in their row, so that every block up to ``length`` holds
+    what the longer must not see. The longer has a prefix among the others; two branch later, and a sixth fills the row
+    that they leave. Most lengths are odd: branches, ends and neighbours fall within a model's blocks.
     """
     draw = np.random.default_rng(0)
 
     def some(size: int) -> tuple[int, ...]:
         return tuple(draw.integers(1, readable_ids(model), size).tolist())
 
-    late = min(_odd(0.85 * length), length - 5)
-    stem = some(late)
-    # the last token of a sequence is not fed; the token 0 puts the shorter of the two first in the row
-    aside, on = (*stem, 0, *some(2)), stem + some(length - late - 1)
+    stem = some(3)
+    # the last token of a sequence is not fed; the token 0 puts the shorter first
+    aside, on = (*stem, 0, *some(2)), stem + some(length - 4)
     early, one, other = (_odd(share * length) for share in (0.3, 0.2, 0.25))
     begin, rest = some(early), some(max(1, length - early - one - other) + 1)
     sequences = [aside, on, on[: _odd(0.61 * length)], begin + some(one + 1), begin + some(other + 1), rest]

@@ -32,7 +32,7 @@ _WIDTH = re.compile(
     # widths of tensors
     r"|hidden|intermediate|embed|ffn|mlp|feed_forward|multiple|channels|groups?$|rank|expand|scal|_tp$"
     # the context, which bounds every sequence, and what concerns training or sampling
-    r"|position|max_len|max_length|max_seq|seq_len|seq_length|sequence_length|context_length|n_ctx|seed|beam|ngram"
+    r"|position|max_len|max_length|max_seq|seq_len|seq_length|sequence_length|context_length|n_ctx|seed|beam|ngram|iters?$"
 )
 """Names that are no lengths, though they may hold the word for one."""
 _WIDTH_UNLESS_LENGTH = re.compile(
