@@ -26,11 +26,11 @@ import torch
 
 from canonbench.likelihood.blocks import shortcut
 from canonbench.likelihood.engine import plan, score
-from canonbench.likelihood.reference import reference_log_probs
 from canonbench.likelihood.reuse import StateFiles
+from canonbench.likelihood.route import reference_log_probs
 from canonbench.likelihood.tokens import Encoder, Request
-from canonbench.models.products import fast_products
-from canonbench.suite import Suite
+from canonbench.models.onednn_linear import fast_products
+from canonbench.suite.suite import Suite
 
 Sums = list[float]
 Contestant = Callable[[Sequence[Request]], Sums]

@@ -24,22 +24,22 @@ import click
 import numpy as np
 import torch
 
+from canonbench.cache import Store
 from canonbench.editing.contract import EditRequest
-from canonbench.editing.finetune import finetune
-from canonbench.editing.senses import SensesSettings, choose, edit
+from canonbench.editing.methods.senses import SensesSettings, choose, edit
+from canonbench.editing.training.finetune import finetune
 from canonbench.likelihood.reuse import Reuse, StateCache, unchanged_scores
 from canonbench.likelihood.route import route
 from canonbench.likelihood.tokens import Encoder
-from canonbench.models.backpack import BackpackConfig, BackpackForCausalLM
+from canonbench.models.backpack.model import BackpackForCausalLM
+from canonbench.models.backpack.senses import BackpackConfig
 from canonbench.models.fingerprint import fingerprint
-from canonbench.runs.edit_request import edit_request
-from canonbench.runs.measure import Subject, measure, measure_base
-from canonbench.runs.measured import Measured
+from canonbench.runs.edit_run import edit_request
+from canonbench.runs.measure import ScoredModel, measure, measure_base
 from canonbench.runs.progress import Progress
-from canonbench.runs.questions import Unit, general_unit
-from canonbench.runs.settings import resolve
-from canonbench.runs.store import Store
-from canonbench.suite import Suite
+from canonbench.runs.requests import Measured, RequestBatch, general_unit
+from canonbench.runs.spec import resolve
+from canonbench.suite.suite import Suite
 
 DELTAS = "backpack.sense_edit.deltas"
 
@@ -103,7 +103,7 @@ def untrained(texts: list[str]) -> tuple[Any, Any]:
     return BackpackForCausalLM(config).eval(), fast
 
 
-def scoring(model: Any, tokenizer: Any, request: EditRequest[SensesSettings], unit: Unit, repeats: int) -> None:
+def scoring(model: Any, tokenizer: Any, request: EditRequest[SensesSettings], unit: RequestBatch, repeats: int) -> None:
     """The table of what re-scoring general text costs."""
     base = fingerprint(model)
     where, states_of = Path(tempfile.mkdtemp()), StateCache(2**32, lambda _line: None)
@@ -113,7 +113,9 @@ def scoring(model: Any, tokenizer: Any, request: EditRequest[SensesSettings], un
     mark = fingerprint(edited)
     states = states_of.between(edited, base, mark)
     how: dict[str, Any] = {"batch_tokens": None}
-    before = measure_base(Subject(model, base), [unit], Store(where / "base", print), Progress(), states=states, **how)
+    before = measure_base(
+        ScoredModel(model, base), [unit], Store(where / "base", print), Progress(), states=states, **how
+    )
     scores = unchanged_scores(edited, base, mark, {name: each.tokens for name, each in before.items()})
     assert scores is not None
     ways = {
@@ -129,7 +131,7 @@ def scoring(model: Any, tokenizer: Any, request: EditRequest[SensesSettings], un
         for name, reuse in ways.items():
             store = Store(where / f"{name}-{repeat}", print)
             start = time.process_time()
-            found[name] = measure(Subject(edited, mark), [unit], store, Progress(), label=name, reuse=reuse, **how)[
+            found[name] = measure(ScoredModel(edited, mark), [unit], store, Progress(), label=name, reuse=reuse, **how)[
                 unit.name
             ]
             seconds[name].append(time.process_time() - start)

@@ -19,12 +19,12 @@ from typing import Any
 import click
 import torch
 
-from canonbench.editing import full, lora
 from canonbench.editing.contract import EditRequest
-from canonbench.editing.weights import BETAS
+from canonbench.editing.methods import full, lora
+from canonbench.editing.training.weights import BETAS
 from canonbench.likelihood.tokens import Encoder
-from canonbench.suite import Example, Suite
-from canonbench.suite.load import default_name
+from canonbench.suite.example import Example
+from canonbench.suite.suite import Suite, default_name
 
 BATCH = 5
 WEIGHT = 0.3

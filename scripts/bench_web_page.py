@@ -24,7 +24,7 @@ def main(n_rows: int, repeats: int) -> None:
     sys.path[:0] = [str(TESTS), str(TESTS / "leaderboard")]
     from page_cases import drawn_up, edit_row, no_scores, no_texts  # noqa: PLC0415
 
-    from canonbench.leaderboard.pages.html import html_page  # noqa: PLC0415
+    from canonbench.board.html import html_page  # noqa: PLC0415
     from chromium import chromium  # noqa: PLC0415
 
     rows = [

@@ -30,9 +30,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from canonbench.leaderboard.row import Row
+from canonbench.board.picture import COLOURS, MARKERS, STYLE
+from canonbench.results.row import Row
 from canonbench.runs.merge import read_merged
-from canonbench.runs.picture import COLOURS, MARKERS, STYLE
 from canonbench.suite.tasks import TASKS
 
 BACKPACK, TWIN = "demo-backpack", "demo-gpt2"

@@ -22,7 +22,7 @@ import click
 import torch
 
 from canonbench.models.load import Loading, load_model
-from canonbench.suite import Suite
+from canonbench.suite.suite import Suite
 
 BATCH = 128
 NEW_TOKENS = 128

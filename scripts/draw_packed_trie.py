@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-from canonbench.likelihood.pack import Pack
-from canonbench.likelihood.plan import Layout, plan_packs
+from canonbench.likelihood.packs import Layout, Pack, plan_packs
 from canonbench.likelihood.tokens import Request
 
 PICTURE = Path(__file__).parents[1] / "docs" / "reference" / "likelihood-trie.svg"

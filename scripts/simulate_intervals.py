@@ -17,7 +17,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from canonbench.scoring import Estimate, mean_change, mean_of_estimates, ratio, success_change
+from canonbench.scoring.intervals import Estimate, mean_change, mean_of_estimates, ratio, success_change
 
 Values = NDArray[np.float64]
 Units = tuple[Values, Values]

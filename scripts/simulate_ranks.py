@@ -13,8 +13,8 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from canonbench.leaderboard.ranks import Contender, Gains, TaskGains, ranking
-from canonbench.scoring import mean_of_estimates, success_change
+from canonbench.board.ranks import Contender, Gains, TaskGains, ranking
+from canonbench.scoring.intervals import mean_of_estimates, success_change
 
 TASKS, SUBJECTS, ROWS = 6, 22, 3
 CLUSTERS = [f"subject {row // ROWS}" for row in range(SUBJECTS * ROWS)]

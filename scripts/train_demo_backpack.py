@@ -29,8 +29,9 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from canonbench.likelihood.engine import plan, score
 from canonbench.likelihood.tokens import Encoder
-from canonbench.models.backpack import BackpackConfig, BackpackForCausalLM
-from canonbench.suite import Suite
+from canonbench.models.backpack.model import BackpackForCausalLM
+from canonbench.models.backpack.senses import BackpackConfig
+from canonbench.suite.suite import Suite
 from demo_text import names
 
 END = "<|endoftext|>"

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from canonbench.editing.finetune_settings import FinetuneSettings
 from canonbench.editing.method import BUILT_IN, find_method
-from canonbench.editing.settings_docs import SettingDoc, fields_of
+from canonbench.editing.settings import SettingDoc, fields_of
+from canonbench.editing.training.settings import FinetuneSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "methods.md"
 SHARED = "shared"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from canonbench.leaderboard import Row
-from canonbench.leaderboard.published import WorkshopTables, read_results, released_rows, workshop_rows
-from canonbench.leaderboard.rows import write_rows_file
+from canonbench.results.published import WorkshopTables, read_results, released_rows, workshop_rows
+from canonbench.results.row import Row
+from canonbench.results.rows import write_rows_file
 
 ROOT = Path(__file__).parents[1]
 FACTS = ROOT / "datasets" / "reported"

@@ -11,10 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from canonbench.leaderboard import GeneralText, Row, TaskSpec, aggregate_edits
-from canonbench.leaderboard.aggregate_examples import EDIT_COLUMNS
-from canonbench.leaderboard.rows import PlacedRow
-from canonbench.scoring import PROTOCOLS
+from canonbench.results.aggregate import GeneralText
+from canonbench.results.aggregate_edits import aggregate_edits
+from canonbench.results.aggregate_tasks import TaskSpec
+from canonbench.results.examples import EDIT_COLUMNS
+from canonbench.results.row import Row
+from canonbench.results.rows import PlacedRow
+from canonbench.scoring.protocol import PROTOCOLS
 from canonbench.suite.tasks import TASKS
 
 LEAGUES = ("1e-3", "1e-4", "1e-5")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from row_fixtures import alone, asked, edit_run, examples, fixed, reported  # noqa: F401  (fixtures of results, board and submissions)
+
 # Tiny models gain nothing from threads, and two workers with two threads each get in each other's way tenfold.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -20,7 +22,7 @@ def _own_cache_and_no_network(tmp_path_factory: pytest.TempPathFactory, monkeypa
 @pytest.fixture(scope="session")
 def step_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Finished runs to put on boards (``submission_cases``); never written to."""
-    from submission_cases import write_world  # noqa: PLC0415  (torch: not for tests that need none)
+    from submission_cases import write_world
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CANONBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -30,7 +32,7 @@ def step_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def step_board(step_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A board with one valid row, that of the val run; never written to."""
-    from submission_cases import empty_board, submitted  # noqa: PLC0415  (likewise)
+    from submission_cases import empty_board, submitted
 
     root = empty_board(tmp_path_factory.mktemp("step-board"))
     submitted(step_world, root)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from canonbench.suite.paths import data_root
+from canonbench.files import data_root
 
 
 def write_mini_slice(folder: Path, *, rows: int = 3, chunks: int = 3) -> Path:

@@ -24,26 +24,26 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_cases import write_suite
 
+from canonbench.cache import Journal
 from canonbench.cli.edit import edit
 from canonbench.cli.evaluate import evaluate
 from canonbench.editing.method import find_method
 from canonbench.errors import CanonbenchError
-from canonbench.leaderboard import Row
-from canonbench.leaderboard.rows import read_rows
-from canonbench.leaderboard.submission import read_submission, unwritten
-from canonbench.models.artefact import save_artefact
-from canonbench.models.edit_file import EditFile
+from canonbench.models.artefacts.artefact import save_artefact
+from canonbench.models.artefacts.edit_file import EditFile
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, base_name, load_model
+from canonbench.results.candidates import read_candidates
+from canonbench.results.row import Row
+from canonbench.results.rows import read_rows
+from canonbench.results.submission import read_submission, unwritten
 from canonbench.runs.folder import IDENTITY, RunFolder
-from canonbench.runs.merge_record import record_of
-from canonbench.runs.settings import read_protocol
-from canonbench.runs.store import Journal
-from canonbench.runs.submitted_row import read_record
-from canonbench.runs.trajectory import read_candidates
-from canonbench.suite import Suite
+from canonbench.runs.merge_parts import record_of
+from canonbench.runs.spec import read_protocol
+from canonbench.submissions.draft import read_record
 from canonbench.suite.check import check_suite
-from canonbench.suite.manifest import load_manifest
+from canonbench.suite.published import load_manifest
+from canonbench.suite.suite import Suite
 from tiny_models import save_tiny, tiny_model
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import canonbench
-from canonbench.scoring import LOSSES
+from canonbench.scoring.losses import LOSSES
 from canonbench.suite.spec import LOSSES as ARITIES
 from canonbench.suite.tasks import TASKS
 

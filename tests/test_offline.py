@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from canonbench.errors import CanonbenchError
-from canonbench.offline import cache_dir, is_offline, require_network
+from canonbench.network import cache_dir, is_offline, require_network
 
 SWITCHES = ("CANONBENCH_OFFLINE", "HF_HUB_OFFLINE")
 

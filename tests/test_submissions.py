@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from submission_cases import empty_board
 
+from canonbench.board.build import Places, build, check
 from canonbench.editing.method import BUILT_IN, find_method
 from canonbench.editing.settings import names
-from canonbench.leaderboard.submission import read_submission
-from canonbench.runs.board_files import Places, build, check
+from canonbench.results.submission import read_submission
 from canonbench.runs.edit import edit
-from canonbench.runs.submit import submit
-from canonbench.runs.validate import validate
+from canonbench.submissions.submit import submit
+from canonbench.submissions.validate import validate
 from mini_slice import write_mini_slice
 from tiny_models import save_tiny
 

@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any
 from canonbench._version import __version__
 
 if TYPE_CHECKING:
-    from canonbench.editing.contract import EditRequest
-    from canonbench.leaderboard.row import Row
-    from canonbench.likelihood.engine import log_likelihoods
+    from canonbench.editing import EditRequest
+    from canonbench.likelihood import log_likelihoods
+    from canonbench.results import Row
     from canonbench.runs.edit import edit
     from canonbench.runs.evaluate import evaluate
     from canonbench.suite import Example, Suite, Task
 
+__all__ = ["EditRequest", "Example", "Row", "Suite", "Task", "__version__", "edit", "evaluate", "log_likelihoods"]
+
 _HOMES = {
-    "EditRequest": "canonbench.editing.contract",
+    "EditRequest": "canonbench.editing",
     "Example": "canonbench.suite",
-    "Row": "canonbench.leaderboard.row",
+    "Row": "canonbench.results",
     "Suite": "canonbench.suite",
     "Task": "canonbench.suite",
-    "edit": "canonbench.runs.edit",
-    "evaluate": "canonbench.runs.evaluate",
-    "log_likelihoods": "canonbench.likelihood.engine",
+    "edit": "canonbench.runs",
+    "evaluate": "canonbench.runs",
+    "log_likelihoods": "canonbench.likelihood",
 }
-
-__all__ = ["EditRequest", "Example", "Row", "Suite", "Task", "__version__", "edit", "evaluate", "log_likelihoods"]
 
 
 def __getattr__(name: str) -> Any:

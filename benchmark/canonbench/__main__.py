@@ -1,5 +1,7 @@
 """``python -m canonbench``."""
 
-from canonbench.cli.main import main
+from __future__ import annotations
+
+from canonbench.cli import main
 
 main()

@@ -28,7 +28,6 @@ MOST_NODES = 10**6
 LONGEST_NUMBER = 1024
 """Bits of a whole number; no larger one can become a float."""
 MERGE = "tag:yaml.org,2002:merge"
-
 Model = TypeVar("Model", bound=BaseModel)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from row_cases import SIX, made_up, mean, task
 
-from canonbench.leaderboard import Row
+from canonbench.results.row import Row
 
 LABELS = ("1e-3", "1e-4", "1e-5")
 LIMITS = {"1e-3": 1e-3, "1e-4": 1e-4, "1e-5": 1e-5}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from canonbench.leaderboard import Row
+from canonbench.results.row import Row
 from canonbench.suite.tasks import TASKS
 
 Interval = tuple[float, float] | None

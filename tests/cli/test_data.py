@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cli_cases import EVALUATE, Canonbench, replace_line
 
-from canonbench.suite import paths
+from canonbench import files as paths
 
 
 def test_the_embedded_suite_has_no_errors(canonbench: Canonbench) -> None:

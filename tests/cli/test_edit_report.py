@@ -8,8 +8,8 @@ import pytest
 from edit_cases import TEST, VAL, edited
 from row_cases import SIX
 
-from canonbench.cli.edit_report import draw_edit
-from canonbench.leaderboard import Row
+from canonbench.cli.edit_tables import draw_edit
+from canonbench.results.row import Row
 
 GOLDEN = Path(__file__).parent / "golden"
 HUNDRED = (1053, 0.0, 100.0, (-100.0, 100.0), 1053, 0.0, 100.0, 1053, 11.5, 23.25, (-12.5, -11.9))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from cli_cases import Canonbench
 
-from canonbench.models.artefact import save_artefact
+from canonbench.models.artefacts.artefact import save_artefact
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, load_model
 from mini_slice import write_mini_slice

@@ -10,7 +10,7 @@ from cli_cases import MODEL, Canonbench
 from run_cases import DOWN
 from safetensors.torch import load_file
 
-from canonbench.models.artefact import save_artefact
+from canonbench.models.artefacts.artefact import save_artefact
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, load_model
 

@@ -8,7 +8,7 @@ import pytest
 from cli_cases import Canonbench
 
 from board_cases import measured, reported
-from canonbench.leaderboard.rows import write_rows_file
+from canonbench.results.rows import write_rows_file
 
 BUILD = ("leaderboard", "build")
 CHECK = ("leaderboard", "check")

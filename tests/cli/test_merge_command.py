@@ -10,12 +10,12 @@ import pytest
 from cli_cases import Canonbench
 from row_cases import SIX, made_up
 
-from canonbench.cli.report import draw_row
-from canonbench.leaderboard import Row
-from canonbench.leaderboard.pages.facts import row_facts
-from canonbench.models.artefact import save_artefact
+from canonbench.board.texts import row_facts
+from canonbench.cli.tables import draw_row
+from canonbench.models.artefacts.artefact import save_artefact
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, load_model
+from canonbench.results.row import Row
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from cli_cases import Canonbench
 
 from canonbench.editing.method import BUILT_IN, find_method
-from canonbench.editing.settings_docs import fields_of
+from canonbench.editing.settings import fields_of
 
 OWN = '''
 from dataclasses import dataclass

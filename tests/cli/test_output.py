@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 from cli_cases import EVALUATE, MODEL, QUICK, Canonbench
 
-from canonbench.leaderboard import json_schema
+from canonbench.results.rows import json_schema
 
 
 def test_the_same_command_again_is_already_complete_and_prints_the_same(canonbench: Canonbench, world: Path) -> None:

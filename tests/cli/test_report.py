@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from row_cases import SIX, made_up
 
-from canonbench.cli.report import draw_row
-from canonbench.leaderboard import Row
+from canonbench.cli.tables import draw_row
+from canonbench.results.row import Row
 
 GOLDEN = Path(__file__).parent / "golden"
 ONE_SUBJECT = (12, 17.15, 34.31, None, 540, 18.0, 35.5, 4, 2.3112, 2.3359, (0.0121, 0.035))

@@ -14,9 +14,9 @@ import pytest
 from cli_cases import Canonbench
 from compare_cases import write_edit_run, write_edit_suite, write_fixed_run
 
-from canonbench.leaderboard import Row
-from canonbench.runs import report_plots
-from canonbench.runs.trajectory import Candidate, write_candidates
+from canonbench.board import report_plots
+from canonbench.results.candidates import Candidate, write_candidates
+from canonbench.results.row import Row
 from chromium import chromium, opened
 
 LEAGUES = ("1e-3", "1e-4")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from cli_cases import EVALUATE, Canonbench, change_yaml, replace_line
 
-from canonbench.suite.rows import canonical_subjects
+from canonbench.suite.example import canonical_subjects
 
 ROWS = "suite/country/test-evaluation.jsonl"
 PAIRS = "suite/gender/test-evaluation.jsonl"
@@ -179,7 +179,7 @@ def test_a_suite_yaml_that_never_ends_is_refused(canonbench: Canonbench, world: 
 def test_a_pattern_that_would_run_for_ever_is_cut_off(
     canonbench: Canonbench, world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("canonbench.suite.rows.PATTERN_SECONDS", 0.3)
+    monkeypatch.setattr("canonbench.suite.example.PATTERN_SECONDS", 0.3)
     change_yaml(
         world / "suite/suite.yaml",
         lambda spec: spec["tasks"]["country"].update(subject={"canonical_pattern": r"^((a|\w|.)+)+\d$"}),

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from canonbench.editing.contract import EditRequest
-from canonbench.editing.finetune_settings import FinetuneSettings
-from canonbench.suite import Example
+from canonbench.editing.training.settings import FinetuneSettings
+from canonbench.suite.example import Example
 from tiny_models import tiny_tokenizer
 
 CHUNK = "The old mill stood by the river, and nobody in the village knew why."

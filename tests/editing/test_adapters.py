@@ -10,9 +10,9 @@ import pytest
 import torch
 from finetune_cases import CHUNKS, ask, last, log_p, same_weights, weights_of
 
-from canonbench.editing.lora import LoraSettings
-from canonbench.editing.lora import edit as lora
-from canonbench.editing.peft_method import PeftSettings, edit, peft_config
+from canonbench.editing.methods.lora import LoraSettings
+from canonbench.editing.methods.lora import edit as lora
+from canonbench.editing.methods.peft import PeftSettings, edit, peft_config
 from canonbench.errors import CanonbenchError, UsageError
 from tiny_models import tiny_model, tiny_tokenizer
 

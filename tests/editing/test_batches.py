@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canonbench.editing.batches import Chunks, grouped, padded, shuffled_batches
+from canonbench.editing.training.batches import Chunks, grouped, padded, shuffled_batches
 from tiny_models import tiny_model, tiny_tokenizer
 
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from finetune_cases import CANONICAL, CHUNKS, ask, last, same_weights, weights_of
 
-from canonbench.editing.bitfit import BitfitSettings
-from canonbench.editing.bitfit import edit as bitfit
-from canonbench.editing.full import FullSettings, edit
-from canonbench.editing.lora import LoraSettings
-from canonbench.editing.lora import edit as lora
+from canonbench.editing.methods.bitfit import BitfitSettings
+from canonbench.editing.methods.bitfit import edit as bitfit
+from canonbench.editing.methods.full import FullSettings, edit
+from canonbench.editing.methods.lora import LoraSettings
+from canonbench.editing.methods.lora import edit as lora
 from canonbench.errors import CanonbenchError
-from canonbench.likelihood.reference import reference_log_probs
+from canonbench.likelihood.route import reference_log_probs
 from canonbench.likelihood.tokens import Encoder
-from canonbench.suite import Example
+from canonbench.suite.example import Example
 from tiny_models import ARCHITECTURES, tiny_model, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer("bos")

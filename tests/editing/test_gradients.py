@@ -12,14 +12,14 @@ import torch
 from finetune_cases import CANONICAL, CHUNKS, ask, divergence, example_loss, gradients_of_steps, last, reference_steps
 from peft import PromptTuningConfig, TaskType
 
-from canonbench.editing.adapters import adapt, train
-from canonbench.editing.batches import Chunks
-from canonbench.editing.finetune import finetune
-from canonbench.editing.full import FullSettings, edit
-from canonbench.editing.regularizers import Base, fisher, kl
-from canonbench.editing.weights import Weights
+from canonbench.editing.methods.full import FullSettings, edit
+from canonbench.editing.training.adapters import adapt, train
+from canonbench.editing.training.batches import Chunks
+from canonbench.editing.training.finetune import finetune
+from canonbench.editing.training.regularizers import Base, fisher, kl
+from canonbench.editing.training.weights import Weights
 from canonbench.likelihood.blocks import decoder_blocks
-from canonbench.models.face import output_layer
+from canonbench.models.architecture import output_layer
 from tiny_models import ARCHITECTURES, tiny_model, tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer("plain")

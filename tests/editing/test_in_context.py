@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from canonbench.editing.contract import EditRequest
-from canonbench.editing.in_context import InContextSettings, edit, lines
 from canonbench.editing.method import find_method
+from canonbench.editing.methods.in_context import InContextSettings, edit, lines
 from canonbench.errors import CanonbenchError
 from canonbench.likelihood.engine import log_likelihoods
-from canonbench.likelihood.reference import reference_log_probs
+from canonbench.likelihood.route import reference_log_probs
 from canonbench.likelihood.tokens import Request
-from canonbench.suite import Example
+from canonbench.suite.example import Example
 from tiny_models import CONTEXT, TOKENIZERS, TokenizerKind, tiny_model, tiny_tokenizer
 
 ANSWERS = [Example("The capital of France is", " Paris"), Example("The capital of Japan is", " Tokyo")]

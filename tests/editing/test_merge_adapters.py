@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from canonbench.editing.merge_adapters import merge_adapters
-from canonbench.editing.merge_values import Merging
+from canonbench.editing.merging import Merging, merge_adapters
 from canonbench.errors import CanonbenchError
 from tiny_models import tiny_model
 

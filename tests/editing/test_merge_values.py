@@ -10,11 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from canonbench.editing.merge_deltas import StoredDelta, merge_deltas
-from canonbench.editing.merge_senses import Senses, union
-from canonbench.editing.merge_values import Average, Merging, merged_value
+from canonbench.editing.merging import Average, Merging, Senses, StoredDelta, merge_deltas, merged_value, union
 from canonbench.errors import CanonbenchError
-from canonbench.models.delta import changed_tensors, write_delta
+from canonbench.models.artefacts.delta import changed_tensors, write_delta
 from canonbench.models.fingerprint import fingerprint
 from tiny_models import tiny_model
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from finetune_cases import ask, last, weights_of
 
-from canonbench.editing import bitfit, full, locft
+from canonbench.editing.methods import bitfit, full, locft
 from canonbench.errors import CanonbenchError, UsageError
 from tiny_models import ARCHITECTURES, tiny_model, tiny_tokenizer
 

@@ -10,13 +10,12 @@ import torch
 from finetune_cases import CANONICAL, CHUNKS, ask, divergence, example_loss, gradients_of_steps, last
 from torch import Tensor
 
-from canonbench.editing import sense_training
-from canonbench.editing.batches import encode_canonical
-from canonbench.editing.finetune import finetune
 from canonbench.editing.method import find_method
-from canonbench.editing.sense_importance import by_word, mean_weights, most_important, weights_received
-from canonbench.editing.sense_training import OnlySenses
-from canonbench.editing.senses import SensesSettings, choose, edit
+from canonbench.editing.methods.senses import SensesSettings, choose, edit
+from canonbench.editing.training import senses as sense_training
+from canonbench.editing.training.batches import encode_canonical
+from canonbench.editing.training.finetune import finetune
+from canonbench.editing.training.senses import OnlySenses, by_word, mean_weights, most_important, weights_received
 from canonbench.errors import CanonbenchError
 from canonbench.likelihood.tokens import Request
 from tiny_models import tiny_model, tiny_tokenizer

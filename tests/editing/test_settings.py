@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from canonbench.editing.settings import merged, parse_settings, read_assignments
-from canonbench.editing.settings_docs import SettingDoc, fields_of
+from canonbench.editing.settings import SettingDoc, fields_of, merged, parse_settings, read_assignments
 from canonbench.errors import CanonbenchError, UsageError
 
 

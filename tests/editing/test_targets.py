@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from canonbench.editing.adapters import adapt
-from canonbench.editing.lora import LoraSettings, lora_config
-from canonbench.editing.targets import centred, chosen_layers, mlp_projections, named_layers
+from canonbench.editing.methods.lora import LoraSettings, lora_config
+from canonbench.editing.training.adapters import adapt
+from canonbench.editing.training.targets import centred, chosen_layers, mlp_projections, named_layers
 from canonbench.errors import CanonbenchError, UsageError
 from tiny_models import tiny_model
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from canonbench.editing.weights import Weights, training_only
+from canonbench.editing.training.weights import Weights, training_only
 
 LOW = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 

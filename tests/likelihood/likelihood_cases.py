@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from transformers import AutoModelForCausalLM, Gemma2Config
 
-from canonbench.likelihood.reference import reference_log_probs
+from canonbench.likelihood.route import reference_log_probs
 from canonbench.likelihood.tokens import Request
 from tiny_models import ARCHITECTURES, VOCABULARY, tiny_model
 

@@ -172,7 +172,7 @@ def test_what_makes_a_backpacks_senses_and_their_weights_is_beside_all_blocks() 
 
 
 def test_an_adapter_on_upper_blocks_leaves_the_lower_ones_unchanged(tmp_path: Path) -> None:
-    from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model  # noqa: PLC0415  (slow to import)
+    from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model
 
     base = model_of("llama")
     lora = LoraConfig(

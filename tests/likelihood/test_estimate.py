@@ -6,10 +6,9 @@ import pytest
 from likelihood_cases import model_of, questions
 from torch.utils.flop_counter import FlopCounterMode
 
-from canonbench.likelihood.engine import plan, score
-from canonbench.likelihood.estimate import estimate
+from canonbench.likelihood.engine import estimate, plan, score
 from canonbench.likelihood.tokens import Request
-from canonbench.models import products
+from canonbench.models import onednn_linear as products
 from tiny_models import tiny_model
 
 

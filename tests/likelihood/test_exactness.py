@@ -12,8 +12,7 @@ from likelihood_cases import FAMILIES, TOLERANCE, exact, model_of, questions
 
 from canonbench.errors import CanonbenchError
 from canonbench.likelihood.engine import log_likelihoods, plan, score
-from canonbench.likelihood.reference import reference_log_probs
-from canonbench.likelihood.route import route
+from canonbench.likelihood.route import reference_log_probs, route
 from canonbench.likelihood.tokens import Encoder, Request
 from tiny_models import TOKENIZERS, tiny_tokenizer
 
@@ -80,7 +79,7 @@ def test_the_reference_in_float32_is_itself_within_the_tolerance() -> None:
 
 
 def test_a_model_with_a_broken_weight_is_an_error_that_names_the_row() -> None:
-    from tiny_models import tiny_model  # noqa: PLC0415  (a copy of its own: it is broken here)
+    from tiny_models import tiny_model
 
     model = tiny_model("llama", seed=3)
     model.model.norm.weight.data[0] = float("nan")

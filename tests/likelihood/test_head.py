@@ -10,7 +10,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from canonbench.likelihood import forward, head
+from canonbench.likelihood import forward
+from canonbench.likelihood import forward as head
 from canonbench.likelihood.engine import plan, score
 from canonbench.likelihood.route import route
 from canonbench.likelihood.tokens import Request

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from likelihood_cases import model_of
 
 from canonbench.likelihood.engine import plan, score
-from canonbench.likelihood.reference import reference_log_probs
+from canonbench.likelihood.route import reference_log_probs
 from canonbench.likelihood.tokens import Request
 
 SAME = 1e-5

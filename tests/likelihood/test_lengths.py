@@ -13,9 +13,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from canonbench.likelihood import route as routes
 from canonbench.likelihood.engine import plan, score
-from canonbench.likelihood.reference import reference_log_probs
-from canonbench.likelihood.route import layout, route
-from canonbench.models.face import attention_window
+from canonbench.likelihood.route import layout, reference_log_probs, route
+from canonbench.models.architecture import attention_window
 from canonbench.models.sizes import turning_points
 from tiny_models import tiny_model
 

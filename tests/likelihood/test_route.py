@@ -12,8 +12,8 @@ from likelihood_cases import FAMILIES, TOLERANCE, model_of, questions
 from torch.nn import functional
 
 from canonbench.likelihood.engine import plan, score
-from canonbench.likelihood.reference import reference_log_probs
-from canonbench.likelihood.route import attention_window, layout, route
+from canonbench.likelihood.route import layout, reference_log_probs, route
+from canonbench.models.architecture import attention_window
 from tiny_models import tiny_model
 
 KINDS = dict.fromkeys(FAMILIES, "tree") | {"bloom": "chains", "mpt": "chains", "mamba": "chains"}
@@ -109,7 +109,7 @@ def test_a_scaled_logit_is_found_out() -> None:
 
 
 def test_a_prompt_tuned_model_is_exact() -> None:
-    from peft import PromptTuningConfig, TaskType, get_peft_model  # noqa: PLC0415  (slow to import)
+    from peft import PromptTuningConfig, TaskType, get_peft_model
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -120,7 +120,7 @@ def test_a_prompt_tuned_model_is_exact() -> None:
 
 
 def test_an_adapter_on_the_output_layer_is_exact_and_a_known_model_is_tried_again() -> None:
-    from peft import LoraConfig, TaskType, get_peft_model  # noqa: PLC0415
+    from peft import LoraConfig, TaskType, get_peft_model
 
     base = tiny_model("llama")
     assert route(base).head == "linear"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from canonbench.likelihood.plan import Kind, Layout, plan_packs
+from canonbench.likelihood.packs import Kind, Layout, plan_packs
 from canonbench.likelihood.tokens import Request
 from canonbench.likelihood.trie import Piece, chains, cut
 

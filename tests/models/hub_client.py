@@ -15,8 +15,8 @@ from canonbench.models.checkpoint import Trust
 
 def load(name: str, *, base: str | None = None, pickle: bool = False, offline: bool = False) -> dict[str, Any]:
     """Load a model: its fingerprint, revision and base."""
-    from canonbench.models.fingerprint import fingerprint  # noqa: PLC0415 (torch takes seconds)
-    from canonbench.models.load import Loading, base_name, load_model  # noqa: PLC0415
+    from canonbench.models.fingerprint import fingerprint
+    from canonbench.models.load import Loading, base_name, load_model
 
     os.environ["CANONBENCH_OFFLINE"] = "1" if offline else "0"
     said: list[str] = []

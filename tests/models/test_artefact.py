@@ -20,9 +20,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from canonbench.errors import CanonbenchError
-from canonbench.models.artefact import open_artefact, save_artefact
+from canonbench.models.artefacts.artefact import open_artefact, save_artefact
+from canonbench.models.artefacts.in_context import InContext
 from canonbench.models.fingerprint import Fingerprint, fingerprint
-from canonbench.models.in_context import InContext
 from canonbench.models.load import LoadedModel, Loading, base_name, load_model
 from tiny_models import save_tiny, tiny_model
 

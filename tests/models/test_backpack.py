@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, DynamicCache, GPT2LMHeadModel, StaticCache
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
-from canonbench.models.backpack import BackpackConfig, BackpackForCausalLM, BackpackModel
+from canonbench.models.backpack.model import BackpackForCausalLM, BackpackModel
+from canonbench.models.backpack.senses import BackpackConfig
 from tiny_models import VOCABULARY, tiny_model
 
 SENSES = 4

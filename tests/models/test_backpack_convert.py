@@ -17,7 +17,7 @@ from model_cases import change_json, damaged, logits
 from safetensors.torch import save_file
 
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.models.convert_backpack import convert_backpack
+from canonbench.models.backpack.convert import convert_backpack
 from canonbench.models.load import Loading, load_model
 from tiny_models import CONTEXT, save_tiny, tiny_model, tiny_tokenizer
 

@@ -14,13 +14,12 @@ from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from canonbench.errors import CanonbenchError
 from canonbench.likelihood.engine import plan, score
-from canonbench.likelihood.reference import reference_log_probs
-from canonbench.likelihood.route import layout, route
+from canonbench.likelihood.route import layout, reference_log_probs, route
 from canonbench.likelihood.tokens import Request
-from canonbench.models.artefact import save_artefact
-from canonbench.models.face import context_length, require_causal, vocabulary_size
+from canonbench.models.architecture import context_length, require_causal, vocabulary_size
+from canonbench.models.artefacts.artefact import save_artefact
+from canonbench.models.artefacts.in_context import InContext
 from canonbench.models.fingerprint import fingerprint
-from canonbench.models.in_context import InContext
 from canonbench.models.load import Loading, load_model
 from tiny_models import ARCHITECTURES, CONTEXT, VOCABULARY, save_tiny, tiny_model
 

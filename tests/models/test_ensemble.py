@@ -15,16 +15,14 @@ from model_cases import lora
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from canonbench.errors import CanonbenchError
-from canonbench.likelihood.betas import under
-from canonbench.likelihood.engine import plan, score
-from canonbench.likelihood.reference import reference_log_probs
-from canonbench.likelihood.route import layout, route
+from canonbench.likelihood.engine import plan, score, under
+from canonbench.likelihood.route import layout, reference_log_probs, route
 from canonbench.likelihood.tokens import Request
-from canonbench.models.ensemble import Ensemble
-from canonbench.models.ensemble_parts import Apart, OneTrunk, Pair, WithoutAdapter, pair_of_edit
-from canonbench.models.face import context_length, readable_ids, require_causal, vocabulary_size
+from canonbench.models.architecture import context_length, readable_ids, require_causal, vocabulary_size
+from canonbench.models.artefacts.in_context import InContext
+from canonbench.models.ensemble.model import Ensemble
+from canonbench.models.ensemble.parts import Apart, OneTrunk, Pair, WithoutAdapter, pair_of_edit
 from canonbench.models.fingerprint import config_hash, fingerprint
-from canonbench.models.in_context import InContext
 from tiny_models import CONTEXT, VOCABULARY, tiny_model
 
 Answers = list[npt.NDArray[np.float64]]

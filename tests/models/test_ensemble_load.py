@@ -16,11 +16,11 @@ from tokenizers import Tokenizer
 
 from canonbench.errors import CanonbenchError
 from canonbench.likelihood.engine import log_likelihoods
-from canonbench.models.artefact import save_artefact
-from canonbench.models.ensemble import Ensemble
-from canonbench.models.ensemble_parts import Apart, OneTrunk
-from canonbench.models.ensemble_tokens import shared_vocabulary
-from canonbench.models.face import readable_ids, vocabulary_size
+from canonbench.models.architecture import readable_ids, vocabulary_size
+from canonbench.models.artefacts.artefact import save_artefact
+from canonbench.models.ensemble.load import shared_vocabulary
+from canonbench.models.ensemble.model import Ensemble
+from canonbench.models.ensemble.parts import Apart, OneTrunk
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, base_name, load_model
 from tiny_models import VOCABULARY, save_tiny, tiny_tokenizer

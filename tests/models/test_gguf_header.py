@@ -14,7 +14,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from canonbench.errors import CanonbenchError
 from canonbench.models.fingerprint import fingerprint
-from canonbench.models.gguf_header import ARCHITECTURES, NEUTRAL, Header, configuration
+from canonbench.models.gguf.header import ARCHITECTURES, NEUTRAL, Header, configuration
 from canonbench.models.load import Loading, load_model
 
 LINEAR = {"rope_type": "linear", "factor": 4.0, "rope_theta": 500.0}

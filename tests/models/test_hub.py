@@ -18,7 +18,7 @@ from model_cases import lora, save_adapter
 
 from canonbench.errors import CanonbenchError
 from canonbench.models import hub
-from canonbench.models.artefact import save_artefact
+from canonbench.models.artefacts.artefact import save_artefact
 from canonbench.models.checkpoint import Trust
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, load_model

@@ -91,7 +91,7 @@ def test_naming_and_fetching_need_no_heavy_library() -> None:
     """The CLI tells a misspelled model at once."""
     program = (
         "import sys; import canonbench.models.source, canonbench.models.hub, canonbench.models.demo\n"
-        "import canonbench.models.adapter, canonbench.models.device, canonbench.models.fingerprint\n"
+        "import canonbench.models.artefacts.peft, canonbench.models.device, canonbench.models.fingerprint\n"
         "print(sorted({'torch', 'transformers', 'peft', 'huggingface_hub'} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -14,11 +14,11 @@ import torch
 from model_cases import lora
 
 from canonbench.likelihood.engine import log_likelihoods
-from canonbench.models.artefact import save_artefact
+from canonbench.models.artefacts.artefact import save_artefact
+from canonbench.models.artefacts.delta import as_scored
+from canonbench.models.artefacts.in_context import InContext
 from canonbench.models.fingerprint import fingerprint
-from canonbench.models.in_context import InContext
 from canonbench.models.load import Loading, load_model
-from canonbench.models.merged import as_scored
 from tiny_models import save_tiny, tiny_tokenizer
 
 PAIRS = [("The capital of France is", " Paris"), ("The capital of", " Japan"), ("She said that the nurse", " was late")]

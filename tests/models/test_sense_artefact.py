@@ -11,7 +11,7 @@ import torch
 from model_cases import change_json, change_weights, damaged, logits
 
 from canonbench.errors import CanonbenchError
-from canonbench.models.artefact import save_artefact
+from canonbench.models.artefacts.artefact import save_artefact
 from canonbench.models.fingerprint import Fingerprint, fingerprint
 from canonbench.models.load import LoadedModel, Loading, load_model
 from tiny_models import save_tiny

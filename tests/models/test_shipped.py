@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from canonbench.models.backpack import BackpackForCausalLM
+from canonbench.models.backpack.model import BackpackForCausalLM
+from canonbench.models.demo import SHIPPED, shipped_path
 from canonbench.models.load import LoadedModel, Loading, load_model
-from canonbench.models.shipped import SHIPPED, shipped_path
-from canonbench.suite import Suite
+from canonbench.suite.suite import Suite
 
 LARGEST = 16_000_000
 CONTEXT = 256

@@ -21,7 +21,7 @@ from canonbench.errors import CanonbenchError
 from canonbench.models.checkpoint import Trust
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import LoadedModel, Loading, load_model
-from canonbench.models.wrapped import unwrapped
+from canonbench.models.weight_files import unwrapped
 from tiny_models import save_tiny, tiny_model
 
 WEIGHTS = "adapter_model.safetensors"

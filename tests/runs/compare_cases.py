@@ -10,10 +10,13 @@ from typing import Any
 import yaml
 from run_cases import jsonl
 
-from canonbench.leaderboard import GeneralText, Row, TaskSpec, aggregate, aggregate_edits
-from canonbench.runs.examples import write_parquet
-from canonbench.scoring import PROTOCOLS
-from canonbench.suite import Suite
+from canonbench.results.aggregate import GeneralText, aggregate
+from canonbench.results.aggregate_edits import aggregate_edits
+from canonbench.results.aggregate_tasks import TaskSpec
+from canonbench.results.examples import write_parquet
+from canonbench.results.row import Row
+from canonbench.scoring.protocol import PROTOCOLS
+from canonbench.suite.suite import Suite
 from worked_out import CHOICES, REPORTED, Rows, columns, edit_rows
 
 TASKS = {"country": TaskSpec("nll", -math.log(0.20)), "gender": TaskSpec("balance", math.log(1.5))}

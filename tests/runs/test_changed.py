@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM
 
 from canonbench import evaluate
 from canonbench.errors import CanonbenchError
-from canonbench.leaderboard.row import Row
-from canonbench.models.artefact import save_artefact
+from canonbench.models.artefacts.artefact import save_artefact
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, load_model
+from canonbench.results.row import Row
 from canonbench.runs.progress import Progress
 from tiny_models import save_tiny, tiny_tokenizer
 

@@ -14,11 +14,11 @@ from run_cases import write_suite
 
 from canonbench import evaluate
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.leaderboard.row import Row
 from canonbench.models.fingerprint import fingerprint
+from canonbench.results.candidates import Candidate
+from canonbench.results.row import Row
 from canonbench.runs.edit import edit
 from canonbench.runs.progress import Progress
-from canonbench.runs.trajectory import Candidate
 from tiny_models import save_tiny, tiny_model, tiny_tokenizer
 
 

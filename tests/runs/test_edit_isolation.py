@@ -16,7 +16,7 @@ import torch
 from run_cases import write_suite
 
 from canonbench.errors import CanonbenchError
-from canonbench.leaderboard.row import Row
+from canonbench.results.row import Row
 from canonbench.runs.edit import edit
 from canonbench.runs.progress import Progress
 from tiny_models import save_tiny

@@ -12,7 +12,7 @@ from transformers.models.llama.modeling_llama import LlamaMLP
 
 from canonbench import evaluate
 from canonbench.errors import CanonbenchError
-from canonbench.leaderboard.row import Row
+from canonbench.results.row import Row
 from canonbench.runs.edit import edit
 from canonbench.runs.progress import Progress
 from tiny_models import save_tiny

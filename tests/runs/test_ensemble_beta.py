@@ -13,18 +13,18 @@ from transformers import AutoModelForCausalLM
 
 import canonbench
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.leaderboard import Row
 from canonbench.likelihood.engine import plan, score
 from canonbench.likelihood.tokens import Encoder
-from canonbench.models.artefact import save_artefact
+from canonbench.models.artefacts.artefact import save_artefact
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, load_model
+from canonbench.results.row import Row
+from canonbench.runs.beta import BETAS, choose_beta
 from canonbench.runs.edit import edit
-from canonbench.runs.ensemble_beta import BETAS, choose_beta
 from canonbench.runs.export import export
 from canonbench.runs.progress import Progress
 from canonbench.scoring.protocol import PROTOCOLS, protocol_from_mapping
-from canonbench.suite import Suite
+from canonbench.suite.suite import Suite
 from tiny_models import save_tiny, tiny_tokenizer
 
 LEAGUES = {"0.046": 0.046, "0.01": 0.01}
@@ -169,7 +169,7 @@ def test_a_search_that_was_killed_goes_on_where_it_was(monkeypatch: pytest.Monke
             raise KeyboardInterrupt
         return score(*arguments, **options)
 
-    monkeypatch.setattr("canonbench.runs.ensemble_beta.score", failing)
+    monkeypatch.setattr("canonbench.runs.beta.score", failing)
     told = Told()
     with pytest.raises(KeyboardInterrupt):
         evaluate("auto", batch_tokens=64, progress=told)

@@ -16,7 +16,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import canonbench
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.leaderboard import GeneralText, Row, TaskSpec, aggregate
+from canonbench.results.aggregate import GeneralText, aggregate
+from canonbench.results.aggregate_tasks import TaskSpec
+from canonbench.results.row import Row
 from canonbench.runs.progress import Progress
 from canonbench.scoring.protocol import PROTOCOLS
 from tiny_models import save_tiny, tiny_model, tiny_tokenizer

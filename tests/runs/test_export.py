@@ -17,15 +17,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import canonbench
 from canonbench.editing.contract import EditRequest
-from canonbench.editing.in_context import InContextSettings, edit
+from canonbench.editing.methods.in_context import InContextSettings, edit
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.leaderboard import Row
-from canonbench.models.artefact import save_artefact
+from canonbench.models.artefacts.artefact import save_artefact
+from canonbench.models.artefacts.delta import as_scored
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, load_model
-from canonbench.models.merged import as_scored
+from canonbench.results.row import Row
 from canonbench.runs.export import export
-from canonbench.suite import Example
+from canonbench.suite.example import Example
 from tiny_models import save_tiny
 
 CAUSAL = {"task_type": "CAUSAL_LM"}

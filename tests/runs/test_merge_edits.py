@@ -15,16 +15,16 @@ from candidate_methods import Growing
 
 from canonbench.editing.contract import EditRequest
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.leaderboard import Row
-from canonbench.models.artefact import save_artefact
-from canonbench.models.edit_file import EditFile
+from canonbench.models.artefacts.artefact import save_artefact
+from canonbench.models.artefacts.edit_file import EditFile
+from canonbench.models.artefacts.in_context import InContext
 from canonbench.models.fingerprint import fingerprint
-from canonbench.models.in_context import InContext
 from canonbench.models.load import Loading, load_model
+from canonbench.results.row import Row
 from canonbench.runs.edit import edit
 from canonbench.runs.evaluate import evaluate
-from canonbench.runs.merge_edits import merge_edits
-from canonbench.runs.merge_record import MergeRecord, record_of
+from canonbench.runs.merge import merge_edits
+from canonbench.runs.merge_parts import MergeRecord, record_of
 from mini_slice import write_mini_slice
 from tiny_models import save_tiny
 

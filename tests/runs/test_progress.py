@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from canonbench.runs.pace import Pace, span
-from canonbench.runs.progress import Progress, Training, plain_progress, terminal_progress
+from canonbench.runs.progress import Pace, Progress, Training, plain_progress, span, terminal_progress
 
 
 class Clock:

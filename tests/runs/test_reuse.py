@@ -20,17 +20,15 @@ from killing import kill_after, packs, row_of
 from run_cases import write_suite
 
 import canonbench
-from canonbench.likelihood.pack import Pack
-from canonbench.likelihood.plan import Layout, plan_packs
+from canonbench.cache import Store
+from canonbench.likelihood.packs import Layout, Pack, plan_packs
 from canonbench.likelihood.reuse import BaseScores, Reuse, StateCache, unchanged_scores, unchanged_tokens
 from canonbench.likelihood.tokens import Request
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, load_model
-from canonbench.runs.measure import Subject, measure, measure_base
-from canonbench.runs.measured import Measured
+from canonbench.runs.measure import ScoredModel, measure, measure_base
 from canonbench.runs.progress import Progress
-from canonbench.runs.questions import Unit
-from canonbench.runs.store import Store
+from canonbench.runs.requests import Measured, RequestBatch
 from tiny_models import save_tiny, tiny_model
 
 WORDS = (7, 9)
@@ -72,12 +70,12 @@ def test_a_pack_asked_for_fewer_tokens_answers_as_much_of_the_whole(lists: list[
         assert part.request.tolist() == pack.request[kept].tolist()
 
 
-def unit(name: str, seed: int, count: int = 12) -> Unit:
+def unit(name: str, seed: int, count: int = 12) -> RequestBatch:
     """Sequences of a few words, so that many begin alike; WORDS are in some of them."""
     draw = np.random.default_rng(seed)
     sequences = [tuple(draw.integers(3, 40, draw.integers(4, 30)).tolist()) for _ in range(count)]
     starts = [1 if name == "general" else int(draw.integers(1, len(ids))) for ids in sequences]
-    return Unit(
+    return RequestBatch(
         name, [Request(*each) for each in zip(sequences, starts, strict=True)], [f"row {n}" for n in range(count)]
     )
 
@@ -103,11 +101,11 @@ def test_scores_are_those_of_scoring_everything_and_less_is_asked(
     states = StateCache(2**30, lambda _line: None).between(base, before, mark) if has_states else None
     assert (states is not None) == has_states
     where = Store(tmp_path / "base", print)
-    measured = measure_base(Subject(base, before), UNITS, where, Progress(), batch_tokens=64, states=states)
+    measured = measure_base(ScoredModel(base, before), UNITS, where, Progress(), batch_tokens=64, states=states)
     scores = unchanged_scores(model, before, mark, tokens_of(measured))
     assert scores is not None
     assert scores.words == set(WORDS)
-    subject, where = Subject(model, mark), Store(tmp_path / "whole", print)
+    subject, where = ScoredModel(model, mark), Store(tmp_path / "whole", print)
     whole = measure(subject, UNITS, where, Progress(), batch_tokens=64, label="edited")
     asked: list[Pack] = []
     monkeypatch.setattr("canonbench.runs.measure.score", counting(asked))
@@ -131,7 +129,7 @@ def tokens_of(measured: Mapping[str, Measured]) -> dict[str, Any]:
 
 
 def counting(asked: list[Pack]) -> Any:
-    from canonbench.likelihood.engine import score  # noqa: PLC0415
+    from canonbench.likelihood.engine import score
 
     def counted(model: Any, pack: Pack, *arguments: Any, **options: Any) -> Any:
         asked.append(pack)
@@ -142,7 +140,7 @@ def counting(asked: list[Pack]) -> Any:
 
 def test_the_bases_tokens_are_read_back_bit_for_bit(tmp_path: Path) -> None:
     base = tiny_model("backpack")
-    subject, store = Subject(base, fingerprint(base)), Store(tmp_path, print)
+    subject, store = ScoredModel(base, fingerprint(base)), Store(tmp_path, print)
     first, second = (measure_base(subject, UNITS, store, Progress(), batch_tokens=64) for _ in range(2))
     for each in UNITS:
         one, other = first[each.name], second[each.name]
@@ -156,7 +154,9 @@ def test_scores_of_a_base_without_its_tokens_are_no_help(tmp_path: Path) -> None
     base = tiny_model("backpack")
     model = edited_backpack(base)
     before, mark = fingerprint(base), fingerprint(model)
-    sums_only = measure(Subject(base, before), UNITS, Store(tmp_path, print), Progress(), batch_tokens=64, label="base")
+    sums_only = measure(
+        ScoredModel(base, before), UNITS, Store(tmp_path, print), Progress(), batch_tokens=64, label="base"
+    )
     scores = unchanged_scores(model, before, mark, tokens_of(sums_only))
     assert isinstance(scores, BaseScores)
     assert Reuse(None, scores).unchanged("country", UNITS[0].requests) is None

@@ -10,10 +10,11 @@ import pytest
 import torch
 from run_cases import jsonl, write_suite
 
-from canonbench.models.artefact import save_artefact
+from canonbench.board.sense_picture import ShownSense, Word
+from canonbench.models.artefacts.artefact import save_artefact
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, load_model
-from canonbench.runs.sense_words import ShownSense, Word, sense_words, spelled
+from canonbench.runs.senses import sense_words, spelled
 from tiny_models import save_tiny, tiny_tokenizer
 
 SETTINGS = {"k": 3, "penalty": 0}

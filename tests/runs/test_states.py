@@ -25,15 +25,15 @@ from run_cases import write_suite
 from transformers import AutoModelForCausalLM
 
 import canonbench
+from canonbench.cache import Store
 from canonbench.errors import UsageError
 from canonbench.likelihood.blocks import decoder_blocks
 from canonbench.likelihood.reuse import Reuse, StateCache, States
 from canonbench.likelihood.tokens import Encoder
 from canonbench.models.fingerprint import fingerprint
-from canonbench.runs.measure import Subject, measure
+from canonbench.runs.measure import ScoredModel, measure
 from canonbench.runs.progress import Progress
-from canonbench.runs.questions import Unit
-from canonbench.runs.store import Store
+from canonbench.runs.requests import RequestBatch
 from tiny_models import save_tiny, tiny_model, tiny_tokenizer
 
 ENOUGH = 2**30
@@ -208,9 +208,9 @@ def test_a_budget_that_is_no_size_is_refused(budget: float, world: Path) -> None
 UNIT_TEXTS = [f"The town of number {number} lies by the river, and its people" for number in range(12)]
 
 
-def unit(name: str = "towns", texts: list[str] = UNIT_TEXTS) -> Unit:
+def unit(name: str = "towns", texts: list[str] = UNIT_TEXTS) -> RequestBatch:
     requests = Encoder.of(tiny_tokenizer()).pairs([(text, " sing") for text in texts])
-    return Unit(name, requests, texts)
+    return RequestBatch(name, requests, texts)
 
 
 @pytest.fixture
@@ -218,10 +218,10 @@ def score(tmp_path: Path) -> Callable[..., Any]:
     """Sums of a unit by a model: whole, and never from a journal."""
     folders = (tmp_path / f"scores {number}" for number in range(100))
 
-    def measured(model: Any, states: States | None, asked: Unit | None = None) -> Any:
+    def measured(model: Any, states: States | None, asked: RequestBatch | None = None) -> Any:
         asked = asked or unit()
         store = Store(next(folders), lambda _line: None)
-        subject = Subject(model, fingerprint(model))
+        subject = ScoredModel(model, fingerprint(model))
         found = measure(subject, [asked], store, Progress(), batch_tokens=40, label="", reuse=Reuse(states))
         return found[asked.name].sums
 
@@ -456,7 +456,7 @@ def test_a_score_in_the_journal_is_never_computed_again(tmp_path: Path, states: 
     base, other = pair(0)
     found = between(quiet(ENOUGH), base, other)
     store = Store(tmp_path / "scores", lambda _line: None)
-    subject = Subject(other, fingerprint(other))
+    subject = ScoredModel(other, fingerprint(other))
     first = measure(subject, [unit()], store, Progress(), batch_tokens=40, label="", reuse=Reuse(found))
     shutil.rmtree(states)
     calls: list[int] = []

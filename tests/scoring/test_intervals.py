@@ -8,18 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canonbench.errors import CanonbenchError
-from canonbench.scoring import (
+from canonbench.scoring.intervals import (
     NOTHING_CHANGED,
+    Z_975,
     Estimate,
     Interval,
     mean_change,
     mean_of_estimates,
     ratio,
     ratio_change,
-    straddles,
     success_change,
+    t_975,
 )
-from canonbench.scoring.student import Z_975, t_975
+from canonbench.scoring.leagues import straddles
 
 
 def ends(estimate: Estimate | None) -> Interval:

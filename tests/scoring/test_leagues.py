@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canonbench.errors import CanonbenchError
-from canonbench.scoring import LEAGUES, general_loss, loss_ratio, membership, noise_floor
+from canonbench.scoring.leagues import LEAGUES, general_loss, loss_ratio, membership, noise_floor
 
 
 def test_the_general_loss_weighs_chunks_by_their_tokens() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canonbench.errors import UsageError
-from canonbench.scoring import LOSSES, task_loss
+from canonbench.scoring.losses import LOSSES, task_loss
 
 # Worked by hand with p_a = 1/4 and p_b = 1/2, so log p_a = -2 ln 2 and log p_b = -ln 2:
 #   nll        = -log p_a            = 2 ln 2

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canonbench.scoring import mcnemar
+from canonbench.scoring.mcnemar import mcnemar
 
 
 def by_definition(only_first: int, only_second: int) -> Fraction:

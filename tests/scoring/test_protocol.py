@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.scoring import protocol, protocol_from_mapping
+from canonbench.scoring.protocol import protocol, protocol_from_mapping
 
 
 def test_the_default_protocol_scores_the_splits_own_hard_negatives_and_general_text() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canonbench.scoring import protocol
+from canonbench.scoring.protocol import protocol
 from canonbench.scoring.selection import Judged, choose_on_test, choose_on_val, next_to_measure
 
 BEST, LAST = protocol("canonbench-1"), protocol("hewitt2024")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canonbench.errors import CanonbenchError
-from canonbench.scoring import mean_loss, require_finite, success_rate, successes
+from canonbench.scoring.losses import mean_loss, require_finite, success_rate, successes
 
 THRESHOLD = -math.log(0.20)  # country: at least 20 % on the capital
 

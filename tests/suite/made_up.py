@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 
-from canonbench.suite.manifest import Manifest, PublishedFile
+from canonbench.suite.published import Manifest, PublishedFile
 
 GROUPS = {
     "data/tea/split/tea-val.jsonl": "tasks",

@@ -13,14 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_suite import good, write, write_rows
 
-from canonbench.suite import Suite
+from canonbench.files import data_root
 from canonbench.suite.check import check_suite
-from canonbench.suite.check_grammar import third_person
-from canonbench.suite.check_mini import check_rows_promised
-from canonbench.suite.check_text import PARTS, Part, PartName, Row, TaskText
+from canonbench.suite.check.findings import PARTS, Finding, Part, PartName, Row, TaskText
+from canonbench.suite.check.general import check_rows_promised
+from canonbench.suite.check.tasks import third_person
 from canonbench.suite.example import Example
-from canonbench.suite.findings import Finding
-from canonbench.suite.paths import data_root
+from canonbench.suite.suite import Suite
 
 
 def test_the_embedded_suite_keeps_every_promise() -> None:

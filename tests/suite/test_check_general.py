@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from small_suite import good, write
 
-from canonbench.suite import General, Suite
 from canonbench.suite.check import check_suite
-from canonbench.suite.check_general import Chunk
-from canonbench.suite.check_mini import check_prose
-from canonbench.suite.findings import Finding
+from canonbench.suite.check.findings import Finding
+from canonbench.suite.check.general import Chunk, check_prose
 from canonbench.suite.spec import FileSpec, GeneralSpec
+from canonbench.suite.suite import General, Suite
 
 
 def check(folder: Path, **general: list[dict[str, Any]]) -> list[Finding]:

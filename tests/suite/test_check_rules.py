@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 from small_suite import Files, good, write
 
-from canonbench.suite import Suite
 from canonbench.suite.check import check_suite
+from canonbench.suite.suite import Suite
 
 Rows = list[dict[str, Any]]
 

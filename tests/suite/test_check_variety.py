@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from canonbench.suite.check_text import Part, Row
-from canonbench.suite.check_variety import check_variety
+from canonbench.suite.check.findings import Part, Row
+from canonbench.suite.check.rows import check_variety
 from canonbench.suite.example import Example
 
 WORDS = st.lists(st.text("abcdefgh", min_size=1, max_size=6), min_size=0, max_size=12).map(" ".join)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from made_up import LARGE, TEST, contents, described, manifest_of
 
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.suite.fetch import fetch_published, published_root
-from canonbench.suite.manifest import Manifest
+from canonbench.suite.fetch import fetch_published
+from canonbench.suite.published import Manifest, published_root
 
 FILES = contents()
 MANIFEST = manifest_of(FILES)

@@ -8,7 +8,8 @@ import pytest
 from made_up import LARGE, TEST, contents, manifest_of
 
 from canonbench.errors import CanonbenchError
-from canonbench.suite.fetch import fetch_published, published_root
+from canonbench.suite.fetch import fetch_published
+from canonbench.suite.published import published_root
 
 FILES = contents()
 MANIFEST = manifest_of(FILES)

@@ -12,7 +12,8 @@ import pytest
 from file_server import Fault, FileServer, serving
 from made_up import TEST, contents, manifest_of
 
-from canonbench.suite.fetch import fetch_published, published_root
+from canonbench.suite.fetch import fetch_published
+from canonbench.suite.published import published_root
 
 FILES = contents()
 MANIFEST = manifest_of(FILES)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from made_up import described
 
 from canonbench.errors import CanonbenchError
-from canonbench.suite.manifest import git_blob_and_sha256, load_manifest, mismatch
-from canonbench.suite.paths import data_root
+from canonbench.files import data_root
+from canonbench.suite.published import git_blob_and_sha256, load_manifest, mismatch
 
 PUBLISHED = os.environ.get("CANONBENCH_PUBLISHED_DIR", "")
 needs_published = pytest.mark.skipif(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from canonbench.suite import Suite
+from canonbench.suite.suite import Suite
 
 SIZES = {  # canonical, evaluation, hard negatives; (val, test): docs/reference/protocol.md#2-tasks
     "country": ((119, 119), (582, 583), (116, 117)),

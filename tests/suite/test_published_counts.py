@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from canonbench.suite import Suite
-from canonbench.suite.published_counts import PARTS, published_counts
+from canonbench.suite.published import PARTS, published_counts
+from canonbench.suite.suite import Suite
 
 SIZES = {
     "country": ((119, 119), (582, 583), (116, 117)),

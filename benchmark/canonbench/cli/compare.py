@@ -37,8 +37,8 @@ def compare(
     Both must be of one comparable group: same data, split, protocol and general text. Differences are second − first,
     with 95 % paired intervals; McNemar's test is exact and two-sided.
     """
-    from canonbench.cli.comparison import draw_comparison  # noqa: PLC0415  (numpy and friends: not for --help)
-    from canonbench.runs.compare import compare as compare_runs  # noqa: PLC0415  (not for --help)
+    from canonbench.cli.compare_tables import draw_comparison
+    from canonbench.runs import compare as compare_runs
 
     report = compare_runs(first, second, tasks=tasks, league=league, suite=suite, flips=flips)
     if as_json:

@@ -25,8 +25,8 @@ def convert_backpack(source: str, target: Path, tokenizer: str | None, quiet: bo
 
     The pickle is read with weights_only=True, code that comes with it is never run, and every tensor is accounted for.
     """
-    from canonbench.models.convert_backpack import PUBLISHED_PARAMETERS, convert_backpack  # noqa: PLC0415  (torch)
-    from canonbench.offline import to_stderr  # noqa: PLC0415  (not for --help)
+    from canonbench.models import PUBLISHED_PARAMETERS, convert_backpack
+    from canonbench.network import to_stderr
 
     parameters = convert_backpack(source, target, tokenizer=tokenizer, say=(lambda _line: None) if quiet else to_stderr)
     if not quiet:

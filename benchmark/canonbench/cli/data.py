@@ -14,7 +14,8 @@ from canonbench.cli.output import emit
 from canonbench.errors import unknown_name
 
 if TYPE_CHECKING:
-    from canonbench.suite.findings import Finding, Level
+    from canonbench.suite import Finding, Level
+
 
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 PLACES = 5
@@ -40,8 +41,8 @@ def fetch(name: str, source: Path | None, without_openwebtext_500: bool, quiet: 
     """Download the published data set into the cache, every file verified; safe to repeat and to interrupt."""
     if name != "published":
         raise unknown_name("data set", name, ["published"])
-    from canonbench.offline import to_stderr  # noqa: PLC0415  (not for --help)
-    from canonbench.suite.fetch import fetch_published  # noqa: PLC0415  (not for --help)
+    from canonbench.network import to_stderr
+    from canonbench.suite import fetch_published
 
     fetch_published(
         source=source,
@@ -60,8 +61,7 @@ def check(ctx: click.Context, suite: str, verbose: bool) -> None:
 
     Exit code 1 when there is an error.
     """
-    from canonbench.suite import Suite  # noqa: PLC0415  (not for --help)
-    from canonbench.suite.check import check_suite  # noqa: PLC0415  (not for --help)
+    from canonbench.suite import Suite, check_suite
 
     found = check_suite(Suite.load(suite), mini_sizes=suite == "mini")
     lines = [_line([each]) for each in found] if verbose else [_line(group) for group in _by_rule(found)]

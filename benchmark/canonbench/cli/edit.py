@@ -9,9 +9,18 @@ from typing import Any, Literal
 
 import click
 
-from canonbench.cli.options import WholeNumber, config_option, config_settings, option, passed
+from canonbench.cli.options import (
+    WholeNumber,
+    compute_options,
+    config_option,
+    config_settings,
+    data_options,
+    option,
+    passed,
+    place_options,
+    print_options,
+)
 from canonbench.cli.output import emit
-from canonbench.cli.run_options import compute_options, data_options, place_options, print_options
 
 METHOD = "canonbench.method"
 """Where a click context keeps the method that the command line names, for --help."""
@@ -29,8 +38,8 @@ class EditCommand(click.Command):
         """The settings, as click lists options."""
         if ctx.meta[METHOD] is None:
             return
-        from canonbench.cli.methods import NO_SETTINGS, settings_of, summary, with_default  # noqa: PLC0415  (not for --help)
-        from canonbench.editing.method import find_method  # noqa: PLC0415  (not for --help)
+        from canonbench.cli.methods import NO_SETTINGS, settings_of, summary, with_default
+        from canonbench.editing import find_method
 
         method = find_method(ctx.meta[METHOD])
         settings = [(each.name, with_default(each)) for each in settings_of(method)]
@@ -118,10 +127,10 @@ def edit(
     Every option can also be set by an environment variable (CANONBENCH_BATCH_TOKENS for --batch-tokens) or in the
     --config file; the command line comes first, then the environment, then the file.
     """
-    from canonbench.cli.edit_report import draw_edit  # noqa: PLC0415  (torch and friends: not for --help)
-    from canonbench.editing.settings import merged, read_assignments  # noqa: PLC0415  (not for --help)
-    from canonbench.runs.edit import edit as run_edit  # noqa: PLC0415  (not for --help)
-    from canonbench.runs.progress import Progress, terminal_progress  # noqa: PLC0415  (not for --help)
+    from canonbench.cli.edit_tables import draw_edit
+    from canonbench.editing import merged, read_assignments
+    from canonbench.runs import Progress, terminal_progress
+    from canonbench.runs import edit as run_edit
 
     settings = merged(config_settings(ctx), read_assignments(assignments))
     given = {name: value for name, value in passed(ctx).items() if name != "set"}

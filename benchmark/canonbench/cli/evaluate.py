@@ -9,9 +9,16 @@ from typing import Any, Literal
 
 import click
 
-from canonbench.cli.options import config_option, option, passed
+from canonbench.cli.options import (
+    compute_options,
+    config_option,
+    data_options,
+    option,
+    passed,
+    place_options,
+    print_options,
+)
 from canonbench.cli.output import emit
-from canonbench.cli.run_options import compute_options, data_options, place_options, print_options
 
 COSTLESS = ("output", "states_budget")
 """Options that do not bear on what --dry-run prints."""
@@ -56,10 +63,9 @@ def evaluate(
     Every option can also be set by an environment variable (CANONBENCH_BATCH_TOKENS for --batch-tokens) or in the
     --config file; the command line comes first, then the environment, then the file.
     """
-    from canonbench.cli.report import draw_costs, draw_row  # noqa: PLC0415  (torch and friends: not for --help)
-    from canonbench.runs.cost import cost  # noqa: PLC0415  (not for --help)
-    from canonbench.runs.evaluate import evaluate as run_evaluation  # noqa: PLC0415  (not for --help)
-    from canonbench.runs.progress import Progress, terminal_progress  # noqa: PLC0415  (not for --help)
+    from canonbench.cli.tables import draw_costs, draw_row
+    from canonbench.runs import Progress, cost, terminal_progress
+    from canonbench.runs import evaluate as run_evaluation
 
     options |= {"tasks": task, "batch_tokens": None if batch_tokens == "auto" else batch_tokens}
     with nullcontext(Progress()) if quiet else terminal_progress() as progress:

@@ -29,8 +29,8 @@ def export(artefact: str, to: Path, quiet: bool, **options: Any) -> None:
     The folder then holds configuration, safetensors and tokenizer: plain transformers loads it with from_pretrained,
     and it scores as the artefact does.
     """
-    from canonbench.offline import to_stderr  # noqa: PLC0415  (not for --help)
-    from canonbench.runs.export import export as write_checkpoint  # noqa: PLC0415  (torch and friends: not for --help)
+    from canonbench.network import to_stderr
+    from canonbench.runs import export as write_checkpoint
 
     write_checkpoint(artefact, to, say=(lambda _line: None) if quiet else to_stderr, **options)
     if not quiet:

@@ -13,7 +13,8 @@ from canonbench.cli.output import emit
 from canonbench.errors import CanonbenchError
 
 if TYPE_CHECKING:
-    from canonbench.runs.board_files import Places
+    from canonbench.board import Places
+
 
 FORMATS = ("pages", "csv", "parquet", "latex", "bibtex")
 ROWS = option(
@@ -47,8 +48,8 @@ def build(rows: Path | None, out: Path | None, forms: Sequence[str], quiet: bool
 
     The same rows give the same bytes. Other formats are one file each, and pages are then written only if asked for.
     """
-    from canonbench.runs.board_export import export  # noqa: PLC0415  (pydantic and friends: not for --help)
-    from canonbench.runs.board_files import build as build_pages  # noqa: PLC0415  (not for --help)
+    from canonbench.board import build as build_pages
+    from canonbench.board import export
 
     places = _places(rows, out)
     for form in dict.fromkeys(forms):
@@ -62,7 +63,7 @@ def build(rows: Path | None, out: Path | None, forms: Sequence[str], quiet: bool
 @OUT
 def check(rows: Path | None, out: Path | None) -> None:
     """Compare every page with what the rows give; exit code 1 if one differs, is missing, or should not be there."""
-    from canonbench.runs.board_files import check as check_pages  # noqa: PLC0415  (not for --help)
+    from canonbench.board import check as check_pages
 
     found = check_pages(_places(rows, out))
     if not found:
@@ -73,8 +74,8 @@ def check(rows: Path | None, out: Path | None) -> None:
 
 
 def _places(rows: Path | None, out: Path | None) -> Places:
-    from canonbench.runs.board_files import Places  # noqa: PLC0415  (not for --help)
-    from canonbench.runs.checkout import find_checkout  # noqa: PLC0415  (not for --help)
+    from canonbench.board import Places
+    from canonbench.results import find_checkout
 
     found = find_checkout().rows if rows is None else rows
     return Places(found, found.parent if out is None else out)

@@ -24,8 +24,8 @@ from canonbench.cli.methods import methods
 from canonbench.cli.options import Verbs, came_from
 from canonbench.cli.pull import pull
 from canonbench.cli.push import push
+from canonbench.cli.report import report
 from canonbench.cli.reproduce import reproduce
-from canonbench.cli.run_report import report
 from canonbench.cli.senses import senses
 from canonbench.cli.submit import submit, validate
 from canonbench.cli.tasks import tasks

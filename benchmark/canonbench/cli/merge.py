@@ -52,8 +52,8 @@ def merge(edits: tuple[Path, ...], out: Path, quiet: bool, **options: Any) -> No
     dare    random changes of each edit, scaled up accordingly, averaged
     union   for senses: all of them; only those that several edits changed are averaged
     """
-    from canonbench.offline import to_stderr  # noqa: PLC0415  (not for --help)
-    from canonbench.runs.merge_edits import merge_edits  # noqa: PLC0415  (torch and friends: not for --help)
+    from canonbench.network import to_stderr
+    from canonbench.runs import merge_edits
 
     record = merge_edits(edits, out, say=(lambda _line: None) if quiet else to_stderr, **options)
     if not quiet:

@@ -12,8 +12,8 @@ from canonbench.cli.options import Verbs
 from canonbench.cli.output import WIDTH, emit, rendered
 
 if TYPE_CHECKING:
-    from canonbench.editing.method import Method
-    from canonbench.editing.settings_docs import SettingDoc
+    from canonbench.editing import Method, SettingDoc
+
 
 YOURS = "Your own: --method method.py:edit, package.module:function, or a folder."
 
@@ -30,9 +30,9 @@ def methods(ctx: click.Context) -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Show what the method NAME does and what can be set of it; NAME is whatever --method takes."""
-    from rich.table import Table  # noqa: PLC0415  (not for --help)
+    from rich.table import Table
 
-    from canonbench.editing.method import find_method  # noqa: PLC0415  (not for --help)
+    from canonbench.editing import find_method
 
     method = find_method(name)
     settings = settings_of(method)
@@ -51,14 +51,14 @@ NO_SETTINGS = "It names no settings class: it gets what --set gives it as a mapp
 
 def settings_of(method: Method) -> list[SettingDoc]:
     """What can be set of a method; nothing is known if it takes a plain mapping."""
-    from canonbench.editing.settings_docs import fields_of  # noqa: PLC0415  (not for --help)
+    from canonbench.editing import fields_of
 
     return [] if method.settings is None else fields_of(method.settings, method.defaults)
 
 
 def with_default(setting: SettingDoc) -> str:
     """What a setting does, which values it takes, and which it has by default."""
-    from canonbench.editing.settings_docs import REQUIRED  # noqa: PLC0415  (not for --help)
+    from canonbench.editing import REQUIRED
 
     default = REQUIRED if setting.default == REQUIRED else f"default: {setting.default}"
     return f"{setting.doc}  [{setting.type}; {default}]".strip()
@@ -72,12 +72,12 @@ def summary(method: Method) -> str:
 
 
 def _listing() -> str:
-    from importlib.metadata import entry_points  # noqa: PLC0415  (not for --help)
+    from importlib.metadata import entry_points
 
-    from rich.table import Table  # noqa: PLC0415  (not for --help)
+    from rich.table import Table
 
-    from canonbench.editing.method import BUILT_IN, GROUP, find_method  # noqa: PLC0415  (not for --help)
-    from canonbench.errors import CanonbenchError  # noqa: PLC0415  (not for --help)
+    from canonbench.editing import BUILT_IN, GROUP, find_method
+    from canonbench.errors import CanonbenchError
 
     table = Table(box=None, pad_edge=False)
     table.add_column("method", no_wrap=True)

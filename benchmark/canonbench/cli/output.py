@@ -11,6 +11,7 @@ from canonbench.errors import CanonbenchError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+
 WIDTH = 80
 """Columns of a table that does not go to a terminal."""
 
@@ -36,8 +37,8 @@ def emit(text: str, *, encoding: str | None = None) -> None:
 
 def rendered(*parts: RenderableType) -> str:
     """Tables as wide as the terminal (else ``WIDTH``), and lines of text, which are never broken."""
-    from rich.console import Console  # noqa: PLC0415  (not for --help)
-    from rich.table import Table  # noqa: PLC0415  (not for --help)
+    from rich.console import Console
+    from rich.table import Table
 
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     text = StringIO()

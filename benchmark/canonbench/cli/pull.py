@@ -26,8 +26,8 @@ def pull(repo: str, to: Path | None, revision: str | None, replace: bool, quiet:
 
     Rows must be rows, and a run's numbers must follow from its examples; else nothing is written.
     """
-    from canonbench.offline import to_stderr  # noqa: PLC0415  (not for --help)
-    from canonbench.runs.hub_repo import pull as bring  # noqa: PLC0415  (numpy and friends: not for --help)
+    from canonbench.network import to_stderr
+    from canonbench.submissions import pull as bring
 
     folder = Path(repo.rpartition("/")[2]) if to is None else to
     say = (lambda _line: None) if quiet else to_stderr

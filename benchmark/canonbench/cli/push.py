@@ -12,8 +12,7 @@ from canonbench.cli.output import emit
 from canonbench.errors import CanonbenchError, UsageError
 
 if TYPE_CHECKING:
-    from canonbench.runs.hub_files import Parcel
-    from canonbench.runs.hub_repo import Pushed
+    from canonbench.submissions import Parcel, Pushed
 
 
 @click.command(short_help="Send a run or rows to a data set on the Hugging Face hub.")
@@ -48,10 +47,9 @@ def push(
     A run goes to runs/NAME, its scores and text of the run included, weights not; rows go to rows/NAME.jsonl. They are
     checked first, and nothing that is there already is replaced unless you say so. Log in with 'hf auth login'.
     """
-    from canonbench.offline import to_stderr  # noqa: PLC0415  (not for --help)
-    from canonbench.runs.hub_card import push_card  # noqa: PLC0415  (not for --help)
-    from canonbench.runs.hub_files import pack, private_findings  # noqa: PLC0415  (numpy and friends: not for --help)
-    from canonbench.runs.hub_repo import push as send  # noqa: PLC0415  (not for --help)
+    from canonbench.network import to_stderr
+    from canonbench.submissions import pack, private_findings, push_card
+    from canonbench.submissions import push as send
 
     parcel = pack(path, name)
     if card is not None and parcel.row is None:
@@ -73,7 +71,7 @@ def push(
 
 def _outcome(parcel: Parcel, repo: str, pushed: Pushed) -> list[str]:
     """What was sent, where it is, and how a row may refer to it."""
-    from canonbench.runs.hub_repo import examples_on_hub  # noqa: PLC0415  (not for --help)
+    from canonbench.submissions import examples_on_hub
 
     lines = [f"sent {place}" for place in pushed.sent] + [f"removed {place}" for place in pushed.removed]
     lines = [*(lines or ["nothing to send, all of it is there already"]), pushed.address]
@@ -83,7 +81,7 @@ def _outcome(parcel: Parcel, repo: str, pushed: Pushed) -> list[str]:
 
 def _plan(parcel: Parcel, repo: str, card: str | None, findings: list[str]) -> str:
     """What would be sent, and what should be looked at before."""
-    from canonbench.runs.hub_card import front_matter  # noqa: PLC0415  (not for --help)
+    from canonbench.submissions import front_matter
 
     width = max(map(len, parcel.files))
     lines = [f"to data set {repo} (nothing is sent, this is a dry run):"]

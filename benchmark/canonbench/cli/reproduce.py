@@ -13,7 +13,7 @@ from canonbench.cli.output import emit
 from canonbench.cli.submit import ROOT_HELP
 
 if TYPE_CHECKING:
-    from canonbench.runs.reproduce import Reproduction
+    from canonbench.submissions import Reproduction
 
 
 @click.command(short_help="Run again what a row of the leaderboard says was run.")
@@ -46,8 +46,8 @@ def reproduce(
     Exit code 1 if the numbers are further apart than the tolerance. With --write the repetition becomes a row of state
     reproduced, and the row that it repeats is flagged superseded. Killed at any point, the same command continues.
     """
-    from canonbench.runs.progress import Progress, terminal_progress  # noqa: PLC0415  (not for --help)
-    from canonbench.runs.reproduce import reproduce as run_again  # noqa: PLC0415  (torch and friends: not for --help)
+    from canonbench.runs import Progress, terminal_progress
+    from canonbench.submissions import reproduce as run_again
 
     options["batch_tokens"] = None if batch_tokens == "auto" else batch_tokens
     with nullcontext(Progress()) if quiet else terminal_progress() as progress:
@@ -60,9 +60,9 @@ def reproduce(
 
 def _drawn(done: Reproduction) -> str:
     """Number by number, and the verdict."""
-    from rich.table import Table  # noqa: PLC0415  (not for --help)
+    from rich.table import Table
 
-    from canonbench.cli.output import rendered  # noqa: PLC0415  (likewise)
+    from canonbench.cli.output import rendered
 
     table = Table(box=None, header_style="", pad_edge=False)
     for name in ("", "row", "again", "difference", "may be", ""):

@@ -12,7 +12,7 @@ from canonbench.cli.output import emit, rendered
 from canonbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from canonbench.runs.sense_words import ShownSense, Word
+    from canonbench.board import ShownSense, Word
 
 
 @click.command(short_help="Show which senses of a Backpack a task's examples choose, and what they say.")
@@ -55,10 +55,10 @@ def senses(
     MODEL is a Backpack, or what an edit run kept of one; then the edited senses are shown, before and after. A word
     that begins with _ begins with a space.
     """
-    from canonbench.editing.settings import merged, read_assignments  # noqa: PLC0415  (not for --help)
-    from canonbench.offline import to_stderr  # noqa: PLC0415  (not for --help)
-    from canonbench.runs.sense_words import sense_words  # noqa: PLC0415  (torch and friends: not for --help)
-    from canonbench.runs.writable import require_output  # noqa: PLC0415  (not for --help)
+    from canonbench.editing import merged, read_assignments
+    from canonbench.files import require_output
+    from canonbench.network import to_stderr
+    from canonbench.runs import sense_words
 
     if picture is not None:
         if picture.suffix != ".svg":
@@ -68,7 +68,7 @@ def senses(
     say = (lambda _line: None) if quiet else to_stderr
     found = sense_words(model, task, settings=settings, say=say, **options)
     if picture is not None:
-        from canonbench.runs.sense_picture import draw_senses  # noqa: PLC0415  (matplotlib)
+        from canonbench.board import draw_senses
 
         draw_senses(found[:rows], picture)
         say(f"wrote {picture}")
@@ -76,14 +76,14 @@ def senses(
 
 
 def _json(found: list[ShownSense]) -> str:
-    import json  # noqa: PLC0415
-    from dataclasses import asdict  # noqa: PLC0415
+    import json
+    from dataclasses import asdict
 
     return json.dumps([asdict(each) for each in found], ensure_ascii=False) + "\n"
 
 
 def _table(found: list[ShownSense], rows: int) -> str:
-    from rich.table import Table  # noqa: PLC0415  (not for --help)
+    from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
     table.add_column("token", no_wrap=True)

@@ -46,9 +46,9 @@ def submit(
     and adds the row to leaderboard/rows/NAME.jsonl. Everything is checked before anything is written. The row's numbers
     are those that follow from the per-example values. Nothing is sent anywhere.
     """
-    from canonbench.cli.submit_report import draw_submitted, draw_withdrawn  # noqa: PLC0415  (not for --help)
-    from canonbench.runs.submit import submit as submit_run  # noqa: PLC0415  (torch and friends: not for --help)
-    from canonbench.runs.submit import withdraw  # noqa: PLC0415  (likewise)
+    from canonbench.cli.submit_tables import draw_submitted, draw_withdrawn
+    from canonbench.submissions import submit as submit_run
+    from canonbench.submissions import withdraw
 
     if undo and replace:
         raise UsageError("--undo and --replace contradict each other")
@@ -75,7 +75,7 @@ def validate(ctx: click.Context, path: Path | None, fetch: bool) -> None:
     probabilities, rows that are not those of the suite, partial rows, code that cannot be imported, secrets, absolute
     paths, texts still to be written. It imports the submitted code.
     """
-    from canonbench.runs.validate import validate as validate_board  # noqa: PLC0415  (torch and friends: not for --help)
+    from canonbench.submissions import validate as validate_board
 
     findings = validate_board(path, fetch=fetch)
     wrong = [each for each in findings if each.level != "note"]

@@ -11,8 +11,8 @@ from canonbench.cli.options import SUITE_HELP, Verbs, WholeNumber, option
 from canonbench.cli.output import emit, rendered
 
 if TYPE_CHECKING:
-    from canonbench.suite import Suite
-    from canonbench.suite.suite import Part, Split
+    from canonbench.suite import Part, Split, Suite
+
 
 PARTS: tuple[Part, ...] = ("canonical", "evaluation", "hard_negatives")
 
@@ -54,14 +54,13 @@ def show(ctx: click.Context, name: str, count: int, suite: str | None, split: st
 
 
 def _load(name: str | None) -> Suite:
-    from canonbench.suite import Suite  # noqa: PLC0415  (not for --help)
-    from canonbench.suite.load import default_name  # noqa: PLC0415  (not for --help)
+    from canonbench.suite import Suite, default_name
 
     return Suite.load(name or default_name())
 
 
 def _listing(suite: Suite, chosen_by: str) -> str:
-    from rich.table import Table  # noqa: PLC0415  (not for --help)
+    from rich.table import Table
 
     asked, rows = (Table(box=None, pad_edge=False) for _ in range(2))
     for header in ("task", "loss", "threshold", "success is"):

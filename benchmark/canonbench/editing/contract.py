@@ -16,7 +16,6 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 from canonbench.suite import Example
 
 H = TypeVar("H")
-
 Report = Callable[[int, int, float], None]
 """Told the optimiser steps done, those there will be, and the training loss of the last one."""
 

@@ -13,23 +13,22 @@ from pathlib import Path
 from typing import Any, get_args
 
 from canonbench.editing.contract import Edit
+from canonbench.editing.isolation import foreign
 from canonbench.errors import CanonbenchError, UsageError, unknown_name
 from canonbench.files import file_hash, is_dir, is_file
 from canonbench.records import read_yaml
 
 GROUP = "canonbench.methods"
 """Entry points of this group are methods, by their names."""
-
 BUILT_IN = {
-    "full": "canonbench.editing.full:edit",
-    "lora": "canonbench.editing.lora:edit",
-    "peft": "canonbench.editing.peft_method:edit",
-    "locft": "canonbench.editing.locft:edit",
-    "bitfit": "canonbench.editing.bitfit:edit",
-    "senses": "canonbench.editing.senses:edit",
-    "in-context": "canonbench.editing.in_context:edit",
+    "full": "canonbench.editing.methods.full:edit",
+    "lora": "canonbench.editing.methods.lora:edit",
+    "peft": "canonbench.editing.methods.peft:edit",
+    "locft": "canonbench.editing.methods.locft:edit",
+    "bitfit": "canonbench.editing.methods.bitfit:edit",
+    "senses": "canonbench.editing.methods.senses:edit",
+    "in-context": "canonbench.editing.methods.in_context:edit",
 }
-
 SUBMISSION = "submission.yaml"
 DEFAULT_FUNCTION = "edit"
 
@@ -121,7 +120,6 @@ def _imported(module: str) -> Any:
     """A module; one of somebody else's runs isolated while it is imported."""
     if module in sys.modules or module.partition(".")[0] == "canonbench":
         return importlib.import_module(module)
-    from canonbench.editing.isolation import foreign  # noqa: PLC0415  (brings torch, which --help does without)
 
     with foreign(f"{module} cannot be imported", importing=module, passing=(ImportError, SyntaxError)):
         return importlib.import_module(module)
@@ -135,7 +133,6 @@ def _from_file(path: Path, function: str) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    from canonbench.editing.isolation import foreign  # noqa: PLC0415  (brings torch, which --help does without)
 
     sys.modules[name] = module  # dataclasses look their own module up
     with foreign(f"{path} cannot be imported", importing=name):
@@ -164,7 +161,6 @@ def _method(name: str, function: Any) -> Method:
 
 def _made(name: str, method: type) -> Any:
     """A method that is a class, made without arguments."""
-    from canonbench.editing.isolation import foreign  # noqa: PLC0415  (brings torch, which --help does without)
 
     with foreign(f"method {name} cannot be made"):
         return method()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from canonbench.likelihood.forward import hidden_rows
 from canonbench.likelihood.route import probe_pack, route
-from canonbench.models.face import output_layer, text_config
+from canonbench.models import output_layer, text_config
 
 BESIDE_BLOCKS = {
     "backpack": ("backpack.sense_network.", "backpack.sense_weight_net.", "backpack.sense_edit."),

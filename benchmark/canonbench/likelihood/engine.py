@@ -1,4 +1,9 @@
-"""The engine's face: exact log-likelihoods of continuations and of whole texts, for any causal LM."""
+"""The engine's face: exact log-likelihoods of continuations and of whole texts, for any causal LM.
+
+What a run will cost, before it starts.
+
+Score a pack with an ensemble under several β: the three bodies and their output layers run once.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +14,37 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from canonbench.errors import CanonbenchError
-from canonbench.likelihood.forward import Surrounding, log_probs, without
-from canonbench.likelihood.head import Head
-from canonbench.likelihood.pack import Pack
-from canonbench.likelihood.plan import plan_packs
+from canonbench.likelihood.forward import (
+    TAIL_LOGITS,
+    ForwardContext,
+    Head,
+    hidden_rows,
+    log_probs,
+    log_probs_of,
+    without,
+)
+from canonbench.likelihood.packs import Pack, plan_packs
 from canonbench.likelihood.route import layout, route
 from canonbench.likelihood.tokens import Encoder, Request, check_lengths, origin
-from canonbench.models.face import context_length, readable_ids
+from canonbench.models import (
+    context_length,
+    fast_products,
+    mixed,
+    output_layer,
+    readable_ids,
+    text_config,
+    vocabulary_size,
+)
 
 SCORER_VERSION = 5
 """Raised whenever a change here could move a log-probability: cached scores of older versions are then not used."""
-
 AUTO_BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
 """On the CPU, 512 tokens fill the matrix products and their activations stay in the cache."""
-
-Compute = Callable[[Any, Pack, Head, Surrounding], npt.NDArray[np.float64]]
+Compute = Callable[[Any, Pack, Head, ForwardContext], npt.NDArray[np.float64]]
 """From a model and a pack to the log-probabilities (S, ...) of its scored tokens, as ``log_probs``."""
-
 _FITS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 """Tokens of the largest batch that a model still has memory for, where a larger one had not."""
 
@@ -101,7 +118,7 @@ def score(
     pack: Pack,
     origins: Sequence[str] | None = None,
     *,
-    during: Surrounding = without,
+    during: ForwardContext = without,
     compute: Compute = log_probs,
 ) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
     """Per request of a pack: the log-probabilities of its scored tokens, in nats.
@@ -127,7 +144,7 @@ def score(
 
 
 def _run(
-    model: Any, pack: Pack, during: Surrounding, compute: Compute
+    model: Any, pack: Pack, during: ForwardContext, compute: Compute
 ) -> Iterator[tuple[Pack, npt.NDArray[np.float64]]]:
     """The pack, or parts of it that fit into memory, with their values."""
     waiting = [pack]
@@ -146,7 +163,7 @@ def _run(
             )
 
 
-def _try(model: Any, part: Pack, during: Surrounding, compute: Compute) -> npt.NDArray[np.float64] | None:
+def _try(model: Any, part: Pack, during: ForwardContext, compute: Compute) -> npt.NDArray[np.float64] | None:
     """The values of a pack; None if the GPU ran out of memory, which is remembered."""
     head = route(model).head
     try:
@@ -155,3 +172,69 @@ def _try(model: Any, part: Pack, during: Surrounding, compute: Compute) -> npt.N
         _FITS[model] = part.ids.size // 2
     torch.cuda.empty_cache()  # outside the handler, whose traceback holds on to the tensors
     return None
+
+
+ACTIVATIONS = 12
+"""Tensors of the size of the hidden states that are alive at once inside a block, the wider ones of the MLP counted
+by their width: the residual stream, its norm, queries, keys and values with their rotated copies, the output."""
+
+
+class Estimate(NamedTuple):
+    """The cost of scoring some packs."""
+
+    tokens: int
+    """Tokens that are fed, each shared prefix once per piece, without padding."""
+    flops: int
+    """Of the matrix products, padding included; all experts of a mixture counted as if each saw every token."""
+    bytes: int
+    """Memory at the peak: weights, and what the largest pack needs besides."""
+
+
+def estimate(model: Any, packs: Sequence[Pack]) -> Estimate:
+    """Tokens, FLOPs and bytes of ``packs``, a sum of what shapes say; nothing is run."""
+    config = text_config(model)
+    hidden, layers = int(config.hidden_size), int(config.num_hidden_layers)
+    head = sum(parameter.numel() for parameter in output_layer(model).parameters())
+    body = _body_weights(model)
+    flops = 0
+    largest = 0
+    for pack in packs:
+        rows, width = pack.ids.shape
+        flops += 2 * body * rows * width + 4 * hidden * layers * rows * width**2 + 2 * head * len(pack.rows)
+        wide = getattr(config, "intermediate_size", None) or 4 * hidden
+        largest = max(largest, rows * width * (ACTIVATIONS * hidden + 3 * wide) + rows * width**2)
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    return Estimate(sum(pack.n_tokens for pack in packs), flops, weights + largest * model.dtype.itemsize)
+
+
+def _body_weights(model: Any) -> int:
+    """Entries of the matrices that every token is multiplied with: all but embeddings and the output layer."""
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    apart = {id(parameter) for table in (*tables, output_layer(model)) for parameter in table.parameters()}
+    return sum(own.numel() for own in model.parameters() if own.ndim > 1 and id(own) not in apart)
+
+
+def under(betas: Sequence[float]) -> Compute:
+    """What ``score`` is to compute of an Ensemble: log-probabilities (S, len(betas)) in nats, a column for each β.
+
+    They are bit for bit those of ensembles of these β, since it is the same sum that is normalised.
+    """
+
+    @torch.inference_mode()
+    def compute(model: Any, pack: Pack, _head: Head, during: Any) -> npt.NDArray[np.float64]:
+        row, target = (torch.from_numpy(each).to(model.device) for each in (pack.row, pack.target))
+        found = torch.empty(len(target), len(betas), dtype=torch.float64, device=model.device)
+        step = max(1, TAIL_LOGITS // vocabulary_size(model))
+        with fast_products(model.device):
+            with during(model, pack):
+                hidden = hidden_rows(model, pack)
+            for first in range(0, len(hidden), step):
+                mine = ((row >= first) & (row < first + step)).nonzero()[:, 0]
+                terms = model.head.terms(hidden[None, first : first + step])
+                for column, beta in enumerate(betas):
+                    logits = mixed(terms, beta)[0]
+                    found[mine, column] = log_probs_of(logits, row[mine] - first, target[mine])
+        result: npt.NDArray[np.float64] = found.cpu().numpy()
+        return result
+
+    return compute

@@ -43,13 +43,11 @@ from canonbench.likelihood.blocks import (
     tensor_bytes,
 )
 from canonbench.likelihood.engine import SCORER_VERSION
-from canonbench.likelihood.forward import Surrounding, without
-from canonbench.likelihood.pack import Pack
+from canonbench.likelihood.forward import ForwardContext, without
+from canonbench.likelihood.packs import Pack
 from canonbench.likelihood.tokens import Request
-from canonbench.models.face import text_config
-from canonbench.models.fingerprint import VOLATILE, Fingerprint
-from canonbench.models.sense_edit_file import is_of_edit
-from canonbench.offline import cache_dir
+from canonbench.models import VOLATILE, Fingerprint, is_of_edit, text_config
+from canonbench.network import cache_dir
 
 STATES_BUDGET = 4.0
 """Default budget for hidden states, in GiB."""
@@ -61,7 +59,6 @@ ABOVE_BLOCKS = frozenset({"num_sense_edits"})
 """Entries of a configuration that only matter above all blocks: vectors added to a Backpack's senses."""
 PART = ".part"
 """Suffix of files that are being written."""
-
 Values = npt.NDArray[np.float64]
 
 
@@ -72,7 +69,7 @@ class Reuse:
     states: States | None = None
     scores: BaseScores | None = None
 
-    def running(self, model: Any, packs: Sequence[Pack]) -> AbstractContextManager[Surrounding]:
+    def running(self, model: Any, packs: Sequence[Pack]) -> AbstractContextManager[ForwardContext]:
         """``score``'s ``during`` while a model runs ``packs``: starts from hidden states on disk, adds those missing.
 
         Args:
@@ -206,7 +203,7 @@ class States:
     """All blocks."""
 
     @contextmanager
-    def running(self, model: Any, packs: Sequence[Pack]) -> Iterator[Surrounding]:
+    def running(self, model: Any, packs: Sequence[Pack]) -> Iterator[ForwardContext]:
         """See ``Reuse.running``."""
         way = shortcut(model, self.block)
         if way is None:

@@ -1,8 +1,13 @@
-"""Which way leads through this very model: found by trying, not by its name."""
+"""The plain definition: one sequence at a time, every logit, nothing clever. What the engine must equal.
+
+Whether a model chooses among the tokens of its input, found by watching it.
+
+Which way leads through this very model: found by trying, not by its name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -10,15 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from canonbench.likelihood.choice import Watch, chooses_among_tokens
-from canonbench.likelihood.forward import log_probs
-from canonbench.likelihood.head import Head
-from canonbench.likelihood.pack import Pack
-from canonbench.likelihood.plan import Kind, Layout, plan_packs
-from canonbench.likelihood.reference import reference_log_probs
+from canonbench.likelihood.forward import Head, log_probs
+from canonbench.likelihood.packs import Kind, Layout, Pack, plan_packs
 from canonbench.likelihood.tokens import Request
-from canonbench.models.face import (
+from canonbench.models import (
     UNLIMITED,
     attention_window,
     context_length,
@@ -28,8 +30,56 @@ from canonbench.models.face import (
     rope_limit,
     text_config,
     tokens_in_front,
+    turning_points,
 )
-from canonbench.models.sizes import turning_points
+
+
+@torch.inference_mode()
+def reference_log_probs(model: Any, requests: Sequence[Request]) -> list[npt.NDArray[np.float64]]:
+    """Per request, log p of each token of ``ids[start:]`` in nats: logit − logsumexp(logits), in float32 or better."""
+    results = []
+    for ids, start in requests:
+        logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -len(ids) :]
+        logits = logits[start - 1 : -1].to(torch.promote_types(logits.dtype, torch.float32))
+        target = torch.tensor(ids[start:], device=logits.device)[:, None]
+        log_probs = logits.gather(-1, target)[:, 0] - logits.logsumexp(-1)
+        results.append(log_probs.double().cpu().numpy())
+    return results
+
+
+_RANKING = {torch.ops.aten.topk, torch.ops.aten.kthvalue, torch.ops.aten.sort, torch.ops.aten.argsort}
+
+
+class Watch(TorchDispatchMode):
+    """Notes among how many scores are ranked and only some taken, while a model runs one sequence."""
+
+    def __init__(self) -> None:
+        """Start with nothing noted."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.candidates: set[int] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Run the operator; note it if it ranks scores (ranked integers are token or expert numbers)."""
+        given: dict[str, Any] = dict(zip((each.name for each in func._schema.arguments), args, strict=False))
+        given |= kwargs or {}
+        if func.overloadpacket in _RANKING and given["self"].is_floating_point() and given["self"].ndim:
+            number = given["self"].shape[given.get("dim", -1)]
+            if given.get("k", 0) < number:
+                self.candidates.add(number)
+        return func(*args, **(kwargs or {}))
+
+
+def chooses_among_tokens(watched: Sequence[Watch]) -> bool:
+    """Whether a model that was watched on sequences of different lengths ranks more candidates in the longer ones.
+
+    Such a model attends to the best few, and which of equals are taken depends on how many there are to choose from,
+    padding and later tokens among them. How often scores are equal is up to weights and tokens, so agreement on a few
+    sequences says little. Experts are chosen from as many for every sequence.
+    """
+    seen = [watch.candidates for watch in watched]
+    return set.union(*seen) != set.intersection(*seen)
 
 
 class Route(NamedTuple):

@@ -10,7 +10,6 @@ from canonbench.errors import CanonbenchError
 
 SEPARATOR = "<|endoftext|>"
 """The document separator as general text spells it."""
-
 LONE_SPACES = frozenset({" ", "▁", "Ġ", "<0x20>"})
 
 

@@ -9,16 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from canonbench.errors import CanonbenchError
-from canonbench.models import files
-from canonbench.models.gguf_file import forget_gguf, gguf_tokenizer, unpacking
-from canonbench.models.shards import read_weights, weight_places
-from canonbench.models.trouble import one_line
-from canonbench.models.wrapped import explained, require_one_name, unwrapped
+from canonbench.models import folders as files
+from canonbench.models.gguf.file import forget_gguf, gguf_tokenizer, unpacking
+from canonbench.models.load_errors import one_line
+from canonbench.models.weight_files import explained, read_weights, require_one_name, unwrapped, weight_places
 
 OLD_BUFFERS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq")
 """Names of causal masks and rotary tables that old checkpoints stored; models compute them now."""
-
 OTHER_WEIGHTS = "transformers_weights"
 """An entry of config.json by which transformers reads another file than the usual ones."""
 
@@ -46,7 +46,6 @@ def load_checkpoint(path: Path, *, dtype: Any, trust: Trust, say: Callable[[str]
         CanonbenchError: a file is missing, corrupt or a pickle, the checkpoint is quantized, or its weights are not
             exactly those that its configuration calls for or there twice with different values.
     """
-    import canonbench.models.backpack  # noqa: F401, PLC0415  (tells the Auto classes)
 
     with one_line(f"model {path}", hint=_hint(path)), _where(path, trust) as (folder, options):
         places = _check_folder(path, trust) if path.is_dir() else {}
@@ -127,7 +126,6 @@ def _loader(
     found = unwrapped(places.keys())
     if found is None:
         return partial(auto.from_pretrained, folder)
-    import torch  # noqa: PLC0415  (slow to import)
 
     say(f"{path} was saved out of {found.whose}; its weights are read by the names that they have without that")
     config = AutoConfig.from_pretrained(folder, **options)

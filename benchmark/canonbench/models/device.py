@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from canonbench.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     import torch
+
 
 DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 SMALL_MODEL = 500_000_000
@@ -16,7 +19,6 @@ SMALL_MODEL = 500_000_000
 
 def choose_device(name: str) -> torch.device:
     """``auto`` is the first GPU if there is one; UsageError for a device that this machine lacks."""
-    import torch  # noqa: PLC0415  (slow to import)
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -31,7 +33,6 @@ def choose_device(name: str) -> torch.device:
 
 def named_dtype(name: str) -> torch.dtype | None:
     """The torch dtype that a name asks for, None for ``auto``; UsageError for a name that is not one of DTYPES."""
-    import torch  # noqa: PLC0415  (slow to import)
 
     if name not in DTYPES:
         raise unknown_name("dtype", name, DTYPES)
@@ -45,6 +46,5 @@ def choose_dtype(name: str, *, checkpoint: torch.dtype, n_parameters: int) -> to
     The same on every device, because rows of different dtypes are never ranked together
     (docs/reference/protocol.md#6-rows).
     """
-    import torch  # noqa: PLC0415  (slow to import)
 
     return named_dtype(name) or (torch.float32 if n_parameters < SMALL_MODEL else checkpoint)

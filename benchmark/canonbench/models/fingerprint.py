@@ -7,11 +7,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from canonbench.errors import CanonbenchError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
 
 VOLATILE = frozenset(
     {
@@ -95,7 +98,6 @@ def _lasting(value: Any) -> Any:
 
 def tensor_hash(name: str, tensor: torch.Tensor) -> str:
     """SHA-256 of a tensor's form and data; CanonbenchError naming it if a value is NaN or infinite."""
-    import torch  # noqa: PLC0415  (slow to import)
 
     if tensor.is_meta:
         raise CanonbenchError(f"weight {name!r} has no data (it is on the meta device); load the model fully")

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.models import files
+from canonbench.models import folders as files
 from canonbench.models.checkpoint import Trust
-from canonbench.models.trouble import first_lines
-from canonbench.offline import is_offline, require_network
+from canonbench.models.load_errors import first_lines
+from canonbench.network import is_offline, require_network
 
 TEXT = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken"]
 SAFETENSORS = [files.WEIGHTS, "model-*.safetensors", files.ADAPTER_WEIGHTS, files.DELTA, files.SENSES]
@@ -57,13 +60,6 @@ def fetch(identifier: str, revision: str | None, *, trust: Trust, say: Callable[
 
 def _listing(identifier: str, revision: str | None) -> list[str]:
     """The names of the files of a hub model."""
-    from huggingface_hub import HfApi, constants  # noqa: PLC0415  (slow to import)
-    from huggingface_hub.errors import (  # noqa: PLC0415  (slow to import)
-        GatedRepoError,
-        HFValidationError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
 
     try:
         info = HfApi().model_info(identifier, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
@@ -99,14 +95,12 @@ def _patterns(listing: list[str], trust: Trust) -> list[str]:
 
 
 def _download(identifier: str, revision: str | None, patterns: list[str]) -> Path:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415  (slow to import)
 
     return Path(snapshot_download(identifier, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"]))
 
 
 def _cached(identifier: str, revision: str | None) -> Path | None:
     """The folder of a model that was fetched before, complete as far as the hub's cache can tell."""
-    from huggingface_hub import snapshot_download  # noqa: PLC0415  (slow to import)
 
     patterns = [*TEXT, *SAFETENSORS]
     try:

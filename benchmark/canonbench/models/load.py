@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from canonbench.errors import CanonbenchError
-from canonbench.models import files, hub
-from canonbench.models.adapter import base_of
-from canonbench.models.artefact import apply_edit, base_of_edit, require_base
+from canonbench.model_names import parse_ensemble
+from canonbench.models import folders as files
+from canonbench.models import hub
+from canonbench.models.architecture import require_causal
+from canonbench.models.artefacts.artefact import apply_edit, base_of_edit, require_base
+from canonbench.models.artefacts.edit_file import EditFile
+from canonbench.models.artefacts.peft import base_of
 from canonbench.models.checkpoint import Trust, load_checkpoint, load_tokenizer
 from canonbench.models.demo import demo_path
 from canonbench.models.device import choose_device, choose_dtype, named_dtype
-from canonbench.models.edit_file import EditFile
-from canonbench.models.ensemble_name import parse_ensemble
-from canonbench.models.face import require_causal
 from canonbench.models.fingerprint import Fingerprint, fingerprint
+from canonbench.models.load_errors import one_line
 from canonbench.models.source import Source, parse_source
-from canonbench.models.trouble import one_line
-from canonbench.offline import cache_dir
+from canonbench.network import cache_dir
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +83,7 @@ def load_model(name: str | Path, how: Loading, *, base: str | Path | None = None
     named_dtype(how.dtype)
     parsed = parse_source(name)
     if parsed.kind == "ensemble":
-        from canonbench.models.ensemble_load import load_ensemble  # noqa: PLC0415  (loads its parts by this function)
+        from canonbench.models.ensemble.load import load_ensemble  # noqa: PLC0415  (loads its parts by this function)
 
         return load_ensemble(parsed, how, base)
     source, path = _locate(parsed, how)

@@ -23,7 +23,6 @@ class Entry(NamedTuple):
 
 SKIPPED = frozenset({"id2label", "label2id", "quantization_config", "task_specific_params", "vision_config"})
 """Parts of a configuration that say nothing about which tokens see which."""
-
 _LENGTH = re.compile(r"window|chunk|stride|kernel|conv|compress|block|segment|span|sink|pool|landmark|top_?k")
 """Names that are lengths, or numbers of blocks, whatever else their names hold."""
 _WIDTH = re.compile(

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from canonbench.errors import CanonbenchError, UsageError
 from canonbench.files import is_dir, is_file
-from canonbench.models.ensemble_name import is_ensemble
-from canonbench.models.files import ADAPTER_CONFIG, CONFIG, EDIT_FILE, look_inside
-from canonbench.models.shipped import SHIPPED, shipped_path
-
-Kind = Literal["folder", "hub", "peft", "edit", "gguf", "demo", "ensemble", "memory"]
+from canonbench.model_names import HUB_ID, Kind, is_ensemble
+from canonbench.models.demo import SHIPPED, shipped_path
+from canonbench.models.folders import ADAPTER_CONFIG, CONFIG, EDIT_FILE, look_inside
 
 DEMOS = ("demo", *SHIPPED)
 """``demo`` is fetched on first use, the others come with the package."""
-
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 
 
 @dataclass(frozen=True)

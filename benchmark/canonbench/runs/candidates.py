@@ -1,19 +1,24 @@
-"""Ask a method for its candidates, and look at each before it is measured."""
+"""Ask a method for its candidates, and look at each before it is measured.
+
+The finished val run that a test run follows: its hyperparameters, and how far it let every task go.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from canonbench.editing.contract import EditRequest
-from canonbench.editing.isolation import Isolation
-from canonbench.editing.method import Method
-from canonbench.errors import CanonbenchError
-from canonbench.models.face import vocabulary_size
-from canonbench.models.load import LoadedModel
+from canonbench.editing import EditRequest, Isolation, Method
+from canonbench.errors import CanonbenchError, UsageError
+from canonbench.models import LoadedModel, vocabulary_size
+from canonbench.results import Row, row_path_of
+from canonbench.runs.spec import EvalSpec
+from canonbench.scoring import UNEDITED
 
 
 class MethodError(CanonbenchError):
@@ -110,3 +115,42 @@ def require_candidate(model: Any, base: LoadedModel, vocabulary: int) -> None:
         raise MethodError(f"it is on {model.device}, but the run is on {base.device}; move it back")
     if vocabulary_size(model) != vocabulary:
         raise MethodError(f"a different architecture: {vocabulary_size(model)} output rows, the base has {vocabulary}")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a val run chose."""
+
+    row: Row
+    hyperparameters: Mapping[str, Any]
+    digest: str
+    """Of the row's content."""
+
+    def candidate(self, task: str, league: str) -> int:
+        """The candidate chosen for a task in a league; 0 = the unedited model."""
+        assert self.row.leagues is not None
+        return self.row.leagues[league].tasks[task].candidate or UNEDITED
+
+
+def read_chosen(path: Path, asked: EvalSpec, method: str) -> Chosen:
+    """The val run in ``path`` (a run folder, or its row).
+
+    Raises:
+        CanonbenchError: there is no finished val run, or it is not one that a test run of ``asked`` could follow.
+    """
+    row = Row.read(row_path_of(path))
+    if row.leagues is None or row.split != "val":
+        raise CanonbenchError(f"{path} is not the row of a val run of 'canonbench edit'")
+    for what, there, here in (
+        ("method", row.method, method),
+        ("suite", row.suite.name, asked.suite.name),
+        ("protocol", row.protocol, asked.protocol.name),
+    ):
+        if there != here:
+            raise UsageError(f"{path} chose for {what} {there!r}, this run is for {here!r}")
+    for label in asked.protocol.leagues:
+        if label not in row.leagues:
+            raise UsageError(f"{path} chose nothing for league {label}; it has {', '.join(row.leagues)}")
+        if missing := [task for task in asked.tasks if task not in row.leagues[label].tasks]:
+            raise UsageError(f"{path} chose nothing for task {missing[0]!r}; run it on val first")
+    return Chosen(row, row.hyperparameters or {}, hashlib.sha256(row.to_json().encode()).hexdigest())

@@ -1,5 +1,6 @@
 """Run an editing method: train, measure every candidate's leagues, choose, and report one row
-(docs/reference/protocol.md#5-selection)."""
+(docs/reference/protocol.md#5-selection).
+"""
 
 from __future__ import annotations
 
@@ -9,40 +10,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from canonbench.editing.contract import ChecksModel
-from canonbench.editing.isolation import foreign
-from canonbench.editing.method import Method, find_method
-from canonbench.editing.settings import merged, parse_settings
+from canonbench.board import draw_trajectory
+from canonbench.cache import base_store
+from canonbench.editing import ChecksModel, Method, find_method, foreign, merged, parse_settings
 from canonbench.errors import CanonbenchError, UsageError, require_whole
-from canonbench.leaderboard.row import Row
-from canonbench.likelihood.reuse import STATES_BUDGET, StateCache, budget_bytes
-from canonbench.models.checkpoint import Trust
-from canonbench.models.ensemble_name import is_ensemble
-from canonbench.models.load import Loading
-from canonbench.runs.build import Described, build_edit_row
-from canonbench.runs.chosen import Chosen, read_chosen
+from canonbench.likelihood import STATES_BUDGET, StateCache, budget_bytes
+from canonbench.model_names import is_ensemble
+from canonbench.models import Loading, Trust
+from canonbench.results import Row, concatenate, write_candidates, write_parquet
+from canonbench.runs.candidates import Chosen, read_chosen
 from canonbench.runs.edit_run import EditRun, plain
-from canonbench.runs.examples import concatenate, write_parquet
 from canonbench.runs.folder import require_places, run_folder, write_copy
-from canonbench.runs.identity import run_identity
-from canonbench.runs.look import Seen, look
-from canonbench.runs.measure import Subject, measure_base
-from canonbench.runs.pair import ModelLike, free, openers
-from canonbench.runs.picture import draw_trajectory
+from canonbench.runs.measure import ScoredModel, measure_base
+from canonbench.runs.prepare import ModelLike, Prepared, free, model_handles, prepare, run_identity
 from canonbench.runs.progress import Progress
-from canonbench.runs.questions import question
-from canonbench.runs.settings import Asked, announce, require_batch_tokens, resolve, with_leagues
-from canonbench.runs.store import base_store
-from canonbench.runs.trajectory import write_candidates
+from canonbench.runs.requests import question
+from canonbench.runs.rows import Described, build_edit_row
+from canonbench.runs.spec import EvalSpec, announce, require_batch_tokens, resolve, with_leagues
 from canonbench.runs.trial import Outcome, Trial
-from canonbench.scoring.selection import UNEDITED
+from canonbench.scoring import UNEDITED
 from canonbench.suite import Suite
 
 SEEDS = {"val": 1, "test": 5}
 """How often a method is repeated when nobody says (docs/reference/protocol.md#5-selection)."""
 MOST_SEEDS = 10_000
 """Repetitions; more would train for years."""
-
 LATEST = sys.maxsize
 """The candidate that a test run may go up to where no val run has chosen one: whichever comes last."""
 
@@ -123,9 +115,9 @@ def edit(
     require_whole("seeds", repeats, 1, MOST_SEEDS)
     announce(asked, progress.say, by_default=suite is None)
     how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
-    opener, _ = openers(model, None, tokenizer, how)
+    opener, _ = model_handles(model, None, tokenizer, how)
     questions = {name: question(asked.suite, name, asked.split, asked.protocol, limit) for name in asked.tasks}
-    seen = look(opener, asked, list(questions.values()))
+    seen = prepare(opener, asked, list(questions.values()))
     if isinstance(hyperparameters, ChecksModel):
         with foreign(f"method {found.name}: check_model"):
             hyperparameters.check_model(seen.loaded.model)
@@ -137,7 +129,10 @@ def edit(
             row = folder.row()
             progress.say("already complete: nothing is trained or scored again")
         else:
-            subject, store = Subject(seen.loaded.model, seen.fingerprint), base_store(folder.scores_path, progress.say)
+            subject, store = (
+                ScoredModel(seen.loaded.model, seen.fingerprint),
+                base_store(folder.scores_path, progress.say),
+            )
             base_measured = measure_base(subject, seen.units, store, progress, batch_tokens=batch_tokens)
             world = EditRun(
                 asked, found, hyperparameters, opener, seen, base_measured, questions, folder, progress,
@@ -188,7 +183,7 @@ def _trials(world: EditRun, repeats: int, taken: Chosen | None, described: Descr
 
 
 def _chosen(
-    given: str | Path | Chosen | None, asked: Asked, method: Method, settings: Mapping[str, Any] | None
+    given: str | Path | Chosen | None, asked: EvalSpec, method: Method, settings: Mapping[str, Any] | None
 ) -> Chosen | None:
     """The val run that a test run follows."""
     if given is None:
@@ -210,10 +205,10 @@ def _caps(world: EditRun, task: str, taken: Chosen | None) -> dict[str, int] | N
 
 
 def _identity(
-    asked: Asked,
+    asked: EvalSpec,
     method: Method,
     hyperparameters: Any,
-    seen: Seen,
+    seen: Prepared,
     repeats: int,
     taken: Chosen | None,
     batch_tokens: int | None,

@@ -1,4 +1,9 @@
-"""What all trials of an edit run share: the base, its scores, and how a candidate is measured."""
+"""What a method is asked, made of what the caller asked for.
+
+examples.parquet of an edit run: the base's rows once, and those of every candidate that a league took.
+
+What all trials of an edit run share: the base, its scores, and how a candidate is measured.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +17,81 @@ from typing import Any
 
 import numpy as np
 
-from canonbench.editing.contract import EditRequest
-from canonbench.editing.method import Method
+from canonbench.cache import Store
+from canonbench.editing import EditRequest, Method
 from canonbench.errors import CanonbenchError
-from canonbench.likelihood.reuse import Reuse, StateCache, unchanged_scores
-from canonbench.models.fingerprint import Fingerprint, fingerprint
-from canonbench.models.load import LoadedModel, in_memory, require_unchanged
-from canonbench.models.proof import Answers, answers, differ
-from canonbench.models.sense_edit_file import is_of_edit
+from canonbench.likelihood import Reuse, StateCache, unchanged_scores
+from canonbench.models import (
+    Answers,
+    Fingerprint,
+    LoadedModel,
+    answers,
+    differ,
+    fingerprint,
+    in_memory,
+    is_of_edit,
+    require_unchanged,
+)
+from canonbench.results import Candidate, concatenate
 from canonbench.runs.candidates import MethodError, Trained
-from canonbench.runs.edit_examples import candidate_columns, task_numbers
-from canonbench.runs.edit_request import edit_request
-from canonbench.runs.examples import Columns
 from canonbench.runs.folder import RunFolder
-from canonbench.runs.look import Seen
-from canonbench.runs.measure import Subject, measure, measure_within
-from canonbench.runs.measured import Measured
-from canonbench.runs.pair import Opener
+from canonbench.runs.measure import ScoredModel, measure, measure_within
+from canonbench.runs.prepare import ModelHandle, Prepared
 from canonbench.runs.progress import Progress
-from canonbench.runs.questions import Question, Unit
-from canonbench.runs.settings import Asked
-from canonbench.runs.store import Store
-from canonbench.runs.trajectory import Candidate
-from canonbench.scoring import general_loss, loss_ratio
-from canonbench.scoring.selection import in_league
+from canonbench.runs.requests import Measured, RequestBatch, TaskRows
+from canonbench.runs.rows import Columns, general_columns, task_columns
+from canonbench.runs.spec import EvalSpec
+from canonbench.scoring import UNEDITED, general_loss, in_league, loss_ratio, mean_loss, success_rate
+from canonbench.suite import Example
+
+
+def edit_request(asked: EvalSpec, task: str, seed: int, settings: Any) -> EditRequest[Any]:
+    """A task's canonical examples of the split, and regularisation text if there is any."""
+    rows = asked.suite.task(task).split(asked.split).canonical
+    general = asked.general
+    return EditRequest(
+        task=task,
+        loss=asked.suite.task(task).task.loss,
+        canonical=[Example(*each) for each in zip(rows["prefix"], rows["suffix_a"], rows["suffix_b"], strict=True)],
+        regularization=list(general.texts("regularization")["text"]) if general and general.spec.regularization else [],
+        seed=seed,
+        hyperparameters=settings,
+    )
+
+
+def candidate_columns(
+    rows: TaskRows,
+    units: Mapping[str, RequestBatch],
+    edited: Mapping[str, Measured],
+    base: Mapping[str, Measured],
+    *,
+    seed: int,
+    number: int = UNEDITED,
+) -> Columns:
+    """One task's evaluation rows, hard negatives and general chunks, by one candidate beside the base.
+
+    Args:
+        rows: the task's rows.
+        units: its requests, under its name and ``general``.
+        edited: what the candidate's were measured, likewise; the base's own for the unedited model.
+        base: the base's, with ``noise``.
+        seed: the candidate's.
+        number: the candidate's.
+    """
+    name = rows.task.name
+    blocks = task_columns(rows, units[name], edited[name], base[name])
+    general = general_columns(units["general"], edited["general"], base["general"], base["noise"])
+    general["task"] = np.full(len(general["task"]), name, dtype=object)
+    columns = concatenate([*blocks, general])
+    for key, value in (("seed", seed), ("candidate", number)):
+        columns[key] = np.full(len(columns["task"]), value, dtype=np.int64)
+    return columns
+
+
+def task_numbers(rows: TaskRows, unit: RequestBatch, measured: Measured, threshold: float) -> tuple[float, float]:
+    """A model's success rate in percent, and its mean NLL on the hard negatives in nats."""
+    evaluation, hard = task_columns(rows, unit, measured, None)
+    return success_rate(evaluation["edited_loss"], threshold), mean_loss(hard["edited_loss"])
 
 
 @dataclass(frozen=True)
@@ -51,13 +107,13 @@ class Scored:
 class EditRun:
     """The fixed parts of a run."""
 
-    asked: Asked
+    asked: EvalSpec
     method: Method
     settings: Any
-    opener: Opener
-    base: Seen
+    opener: ModelHandle
+    base: Prepared
     base_measured: Mapping[str, Measured]
-    questions: Mapping[str, Question]
+    questions: Mapping[str, TaskRows]
     folder: RunFolder
     progress: Progress
     batch_tokens: int | None
@@ -82,7 +138,7 @@ class EditRun:
         """Candidates of a trial whose G will be scored, as far as is known beforehand."""
         return getattr(self.settings, "epochs", 1) if self.asked.split == "val" else 1
 
-    def unit(self, name: str) -> Unit:
+    def unit(self, name: str) -> RequestBatch:
         """A task's requests, or those of ``general``."""
         return next(unit for unit in self.base.units if unit.name == name)
 
@@ -131,7 +187,7 @@ class EditRun:
         units = {name: self.unit(name) for name in (task, "general")}
         return candidate_columns(self.questions[task], units, measured, self.base_measured, seed=seed, number=number)
 
-    def look(self, model: Any, base: LoadedModel) -> Fingerprint:
+    def prepare(self, model: Any, base: LoadedModel) -> Fingerprint:
         """What a candidate is, as it is scored.
 
         Raises:
@@ -156,7 +212,7 @@ class EditRun:
         scores = unchanged_scores(model, self.base.fingerprint, mark, kept)
         if mark.key == self.base.fingerprint.key or (scores is not None and not scores.words):
             return None
-        subject = Subject(model, mark)
+        subject = ScoredModel(model, mark)
         store = Store(self.folder.scores_path, self.progress.say)
         what = f"{task} seed {seed} candidate {trained.number}"
         if self.asked.split == "val" and trained.number > self._expected:

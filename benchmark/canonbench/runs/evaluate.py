@@ -9,25 +9,29 @@ from typing import Any
 
 import numpy as np
 
+from canonbench.cache import Store, base_store
 from canonbench.errors import CanonbenchError
-from canonbench.leaderboard.row import Row
-from canonbench.likelihood.reuse import STATES_BUDGET, Reuse, StateCache, budget_bytes, unchanged_scores
-from canonbench.models.checkpoint import Trust
-from canonbench.models.load import Loading
-from canonbench.runs.build import Described, build_row, reference
-from canonbench.runs.ensemble_beta import with_beta
-from canonbench.runs.examples import concatenate, general_columns, task_columns, write_parquet
+from canonbench.likelihood import STATES_BUDGET, Reuse, StateCache, budget_bytes, unchanged_scores
+from canonbench.models import Loading, Trust
+from canonbench.results import Row, concatenate, write_parquet
+from canonbench.runs.beta import with_beta
 from canonbench.runs.folder import RunFolder, require_places, run_folder, write_copy
-from canonbench.runs.identity import run_identity
-from canonbench.runs.joint import merged_from, with_merge
-from canonbench.runs.look import Seen, look, require_comparable
-from canonbench.runs.measure import Subject, measure, measure_base
-from canonbench.runs.measured import Measured
-from canonbench.runs.pair import ModelLike, Opener, free, openers
+from canonbench.runs.measure import ScoredModel, measure, measure_base
+from canonbench.runs.merge import merged_from, with_merge
+from canonbench.runs.prepare import (
+    ModelHandle,
+    ModelLike,
+    Prepared,
+    free,
+    model_handles,
+    prepare,
+    require_comparable,
+    run_identity,
+)
 from canonbench.runs.progress import Progress
-from canonbench.runs.questions import Question, question
-from canonbench.runs.settings import Asked, announce, require_batch_tokens, resolve
-from canonbench.runs.store import Store, base_store
+from canonbench.runs.requests import Measured, TaskRows, question
+from canonbench.runs.rows import Described, build_row, general_columns, reference, task_columns
+from canonbench.runs.spec import EvalSpec, announce, require_batch_tokens, resolve
 from canonbench.suite import Suite
 
 
@@ -91,7 +95,7 @@ def evaluate(
     announce(asked, progress.say, by_default=suite is None)
     how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
     model, weights = with_beta(model, base, asked, how, progress, batch_tokens=batch_tokens)
-    openers_ = openers(model, base, tokenizer, how)
+    openers_ = model_handles(model, base, tokenizer, how)
     questions = [question(asked.suite, name, split, asked.protocol, limit) for name in asked.tasks]
     evaluation = _Evaluation(asked, questions, progress, batch_tokens, states, passed or {}, weights)
     return evaluation.run(*openers_, run=run, output=output)
@@ -99,8 +103,8 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Evaluation:
-    asked: Asked
-    questions: list[Question]
+    asked: EvalSpec
+    questions: list[TaskRows]
     progress: Progress
     batch_tokens: int | None
     states: StateCache
@@ -110,14 +114,14 @@ class _Evaluation:
 
     def run(
         self,
-        edited: Opener,
-        base: Opener | None,
+        edited: ModelHandle,
+        base: ModelHandle | None,
         *,
         run: str | Path | None,
         output: str | Path | None,
     ) -> Row:
         """Look at both models, then score the base (or find its scores), then the edited one."""
-        seen = look(edited, self.asked, self.questions)
+        seen = prepare(edited, self.asked, self.questions)
         if self.weights not in (None, seen.fingerprint.weights):
             raise CanonbenchError(
                 f"{seen.loaded.source.name} has changed since its β was chosen; run the same command again"
@@ -127,7 +131,7 @@ class _Evaluation:
             # One model in memory at a time: the edited one is loaded again after the base has been scored.
             if edited.is_name:
                 free(seen.loaded)
-            before = look(base, self.asked, self.questions)
+            before = prepare(base, self.asked, self.questions)
             require_comparable(seen, before)
         identity = self.identity(seen, before)
         with run_folder(run, identity, [seen.loaded.source.name]) as folder:
@@ -141,7 +145,7 @@ class _Evaluation:
             write_copy(row, output, folder.row_path if run is not None else None)
         return row
 
-    def identity(self, edited: Seen, base: Seen | None) -> dict[str, Any]:
+    def identity(self, edited: Prepared, base: Prepared | None) -> dict[str, Any]:
         """All that the row's numbers depend on: first what a person would name, then by content."""
         return run_identity(
             self.asked,
@@ -154,7 +158,7 @@ class _Evaluation:
             },
         )
 
-    def score(self, edited: Opener, seen: Seen, before: Seen | None, folder: RunFolder) -> Row:
+    def score(self, edited: ModelHandle, seen: Prepared, before: Prepared | None, folder: RunFolder) -> Row:
         """The expensive part; every finished pack is on disk before the next one runs."""
         tokens = sum(unit.n_tokens for unit in seen.units)
         self.progress.expect(tokens)
@@ -164,7 +168,7 @@ class _Evaluation:
         if before is not None:
             states = self.states.between(before.loaded.model, before.fingerprint, seen.fingerprint)
             base_measured = measure_base(
-                Subject(before.loaded.model, before.fingerprint),
+                ScoredModel(before.loaded.model, before.fingerprint),
                 before.units,
                 base_store(folder.scores_path, self.progress.say),
                 self.progress,
@@ -181,7 +185,7 @@ class _Evaluation:
         is_ensemble = seen.loaded.source.kind == "ensemble"
         store = base_store if is_ensemble else Store
         measured = measure(
-            Subject(seen.loaded.model, seen.fingerprint),
+            ScoredModel(seen.loaded.model, seen.fingerprint),
             seen.units,
             store(folder.scores_path, self.progress.say),
             self.progress,

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.models import files
-from canonbench.models.checkpoint import Trust
-from canonbench.models.ensemble_name import is_ensemble
-from canonbench.models.load import Loading, base_name, edit_of, load_model
-from canonbench.models.new_folder import appearing
-from canonbench.models.trouble import quiet_transformers
-from canonbench.offline import to_stderr
+from canonbench.files import appearing
+from canonbench.model_names import is_ensemble
+from canonbench.models import Loading, Trust, base_name, edit_of, load_model, quiet_transformers
+from canonbench.models import folders as files
+from canonbench.network import to_stderr
 
 
 def export(

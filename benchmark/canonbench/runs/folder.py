@@ -17,15 +17,12 @@ import yaml
 from filelock import FileLock, Timeout
 
 from canonbench.errors import CanonbenchError
-from canonbench.files import write_whole, written
-from canonbench.leaderboard.row import Row
-from canonbench.models.ensemble_name import is_ensemble
-from canonbench.models.new_folder import clear_leftovers
+from canonbench.files import clear_leftovers, require_folder, require_output, write_whole, written
+from canonbench.model_names import is_ensemble
 from canonbench.records import read_yaml
-from canonbench.runs.writable import require_folder, require_output
+from canonbench.results import Row
 
 IDENTITY = "identity"
-
 RUNS = Path("canonbench-runs")
 """Where run folders are made when nobody names one."""
 

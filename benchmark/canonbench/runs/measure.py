@@ -1,38 +1,53 @@
-"""Score a model on units of requests, through a store."""
+"""Score a model on units of requests, through a store.
+
+What an evaluation would cost: everything short of scoring.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
+from canonbench.cache import Journal, Store, content_key
 from canonbench.errors import CanonbenchError
-from canonbench.likelihood.engine import SCORER_VERSION, auto_batch_tokens, plan, score
-from canonbench.likelihood.pack import Pack
-from canonbench.likelihood.reuse import Reuse, States, keeps_tokens
-from canonbench.models.fingerprint import Fingerprint
-from canonbench.runs.measured import Measured
+from canonbench.likelihood import (
+    SCORER_VERSION,
+    Estimate,
+    Pack,
+    Reuse,
+    States,
+    auto_batch_tokens,
+    estimate,
+    keeps_tokens,
+    plan,
+    score,
+)
+from canonbench.models import Fingerprint, Loading, Trust
+from canonbench.runs.prepare import ModelLike, Prepared, free, model_handles, prepare, require_comparable
 from canonbench.runs.progress import Progress
-from canonbench.runs.questions import Unit, noise_unit
-from canonbench.runs.store import Journal, Store, content_key
+from canonbench.runs.requests import Measured, RequestBatch, noise_unit, question
+from canonbench.runs.spec import announce, require_batch_tokens, resolve
+from canonbench.suite import Suite
 
 NOTHING = Reuse()
 """Everything is scored in full."""
 
 
 @dataclass(frozen=True)
-class Subject:
+class ScoredModel:
     """A model under measurement: what it is, not what it is called."""
 
     model: Any
     fingerprint: Fingerprint
 
-    def key(self, unit: Unit, batch_tokens: int | None) -> str:
+    def key(self, unit: RequestBatch, batch_tokens: int | None) -> str:
         """All that the scores of ``unit`` depend on."""
         return content_key(
             self.fingerprint.key, unit.digest, SCORER_VERSION, torch.__version__, transformers.__version__,
@@ -41,8 +56,8 @@ class Subject:
 
 
 def measure(
-    subject: Subject,
-    units: Sequence[Unit],
+    subject: ScoredModel,
+    units: Sequence[RequestBatch],
     store: Store,
     progress: Progress,
     *,
@@ -71,8 +86,8 @@ def measure(
 
 
 def measure_base(
-    subject: Subject,
-    units: Sequence[Unit],
+    subject: ScoredModel,
+    units: Sequence[RequestBatch],
     store: Store,
     progress: Progress,
     *,
@@ -94,8 +109,8 @@ def other_batch_tokens(model: Any, batch_tokens: int | None) -> int:
 
 
 def measure_within(
-    subject: Subject,
-    unit: Unit,
+    subject: ScoredModel,
+    unit: RequestBatch,
     store: Store,
     progress: Progress,
     *,
@@ -118,7 +133,7 @@ def measure_within(
         return nats, _measured(journal, unit) if whole else None
 
 
-def _measured(journal: Journal, unit: Unit) -> Measured:
+def _measured(journal: Journal, unit: RequestBatch) -> Measured:
     """What the journal of a whole unit says."""
     tokens = journal.tokens if len(journal.tokens) == len(unit.requests) else None
     return Measured(journal.array(len(unit.requests)), journal.seconds, tokens)
@@ -127,7 +142,7 @@ def _measured(journal: Journal, unit: Unit) -> Measured:
 def _fill(
     journal: Journal,
     model: Any,
-    unit: Unit,
+    unit: RequestBatch,
     progress: Progress,
     batch_tokens: int | None,
     what: str,
@@ -158,6 +173,59 @@ def _fill(
             progress.advance(_asked(unit, [pack]), what)
 
 
-def _asked(unit: Unit, packs: Sequence[Pack]) -> int:
+def _asked(unit: RequestBatch, packs: Sequence[Pack]) -> int:
     """Tokens as given of the requests that some packs answer."""
     return sum(len(unit.requests[request].ids) for pack in packs for request in pack.requests)
+
+
+def cost(
+    model: ModelLike,
+    *,
+    base: ModelLike | None = None,
+    tokenizer: Any = None,
+    tasks: str | Iterable[str] = "all",
+    suite: str | Path | Suite | None = None,
+    split: str = "test",
+    general: str | None = None,
+    limit: int | None = None,
+    protocol: str = "canonbench-1",
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_tokens: int | None = None,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Estimate]:
+    """Tokens, FLOPs and bytes of ``evaluate`` with the same arguments, by ``model``, or by ``base`` and ``edited``.
+
+    Both models are loaded and looked at, so whatever would be refused is refused. Scores that lie in the cache
+    already, which ``evaluate`` would not compute again, are counted.
+
+    Raises:
+        UsageError, CanonbenchError: as ``evaluate``.
+    """
+    progress = progress or Progress()
+    require_batch_tokens(batch_tokens)
+    asked = resolve(suite=suite, tasks=tasks, split=split, general=general, protocol_name=protocol, limit=limit)
+    announce(asked, progress.say, by_default=suite is None)
+    how = Loading(device, dtype, Trust(allow_pickle, trust_remote_code), progress.say)
+    edited, before = model_handles(model, base, tokenizer, how)
+    questions = [question(asked.suite, name, split, asked.protocol, limit) for name in asked.tasks]
+    seen = prepare(edited, asked, questions)
+    of_model = _estimate(seen, batch_tokens, with_noise=False)
+    if before is None:
+        return {"model": of_model}
+    if edited.is_name:
+        free(seen.loaded)
+    seen_base = prepare(before, asked, questions)
+    require_comparable(seen, seen_base)
+    return {"base": _estimate(seen_base, batch_tokens, with_noise=True), "edited": of_model}
+
+
+def _estimate(seen: Prepared, batch_tokens: int | None, *, with_noise: bool) -> Estimate:
+    model = seen.loaded.model
+    packs = [pack for unit in seen.units for pack in plan(model, unit.requests, batch_tokens=batch_tokens)]
+    if with_noise:
+        other = other_batch_tokens(model, batch_tokens)
+        packs += [pack for unit in noise_unit(seen.units) for pack in plan(model, unit.requests, batch_tokens=other)]
+    return estimate(model, packs)

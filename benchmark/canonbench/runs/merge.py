@@ -1,19 +1,64 @@
-"""Runs of one method on different tasks, made into one: in the per-task track every task has its own model anyway."""
+"""Runs of one method on different tasks, made into one: in the per-task track every task has its own model anyway.
+
+The row of a merged model: what each task lost against its own edit.
+
+Merge one edit per task into one edited model, which the joint track asks for (docs/reference/protocol.md#6-rows).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from canonbench.editing import Senses, StoredDelta, merge_adapters, merge_deltas, union
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.leaderboard.aggregate_examples import EDIT_COLUMNS
-from canonbench.leaderboard.hyperparameters import for_task, joined
-from canonbench.leaderboard.recompute import aggregated
-from canonbench.leaderboard.row import Row
-from canonbench.leaderboard.row_results import LeagueTask
-from canonbench.runs.finished import Finished, read_finished
-from canonbench.suite.tasks import TASKS
+from canonbench.models import (
+    LoadedModel,
+    Loading,
+    Trust,
+    base_of_edit,
+    edit_of,
+    fingerprint,
+    load_model,
+    require_base,
+    save_artefact,
+    stored_senses,
+)
+from canonbench.models import folders as files
+from canonbench.network import to_stderr
+from canonbench.results import (
+    EDIT_COLUMNS,
+    Finished,
+    LeagueTask,
+    Merged,
+    MergedTask,
+    Row,
+    TaskResult,
+    aggregated,
+    for_task,
+    joined,
+    read_finished,
+)
+from canonbench.runs.merge_parts import (
+    KEY,
+    LEAGUE,
+    MergedEdit,
+    MergeRecord,
+    Options,
+    Part,
+    Resolved,
+    is_run,
+    read_parts,
+    record_of,
+    require_alike,
+    require_possible,
+    resolved,
+)
+from canonbench.runs.prepare import ModelHandle
+from canonbench.suite import TASKS
 
 
 def read_merged(runs: Sequence[str | Path]) -> Finished:
@@ -85,3 +130,125 @@ def _tasks(runs: Sequence[Finished]) -> dict[str, tuple[dict[str, LeagueTask], d
             found[name] = of_league, dict(run.row.hyperparameters or {})
     order = [*TASKS, *(name for name in found if name not in TASKS)]
     return {name: found[name] for name in order if name in found}
+
+
+def merged_from(opener: ModelHandle) -> MergeRecord | None:
+    """What a model was merged from; None for a model of any other making, or in memory.
+
+    Raises:
+        CanonbenchError: its record is damaged.
+    """
+    edit = edit_of(opener.model, opener.how) if opener.is_name else None
+    return None if edit is None else record_of(edit)
+
+
+def with_merge(row: Row, record: MergeRecord | None) -> Row:
+    """The row of a fixed checkpoint with what it was merged from, if it was."""
+    if record is None:
+        return row
+    group = row.comparable_group._asdict()
+    merged = Merged(
+        how=record.how,
+        methods=tuple(dict.fromkeys(edit.method for edit in record.edits)),
+        league=record.league,
+        edits={edit.task: _against_own(edit, group, row.tasks or {}) for edit in record.edits},
+        unedited=tuple(record.unedited),
+    )
+    return Row.model_validate({**row.model_dump(by_alias=True), "merged": merged})
+
+
+def _against_own(edit: MergedEdit, group: Mapping[str, object], tasks: Mapping[str, TaskResult]) -> MergedTask:
+    own = edit.own.delta if edit.own is not None and edit.own.group == group else None
+    delta = tasks[edit.task].success.delta if edit.task in tasks else None
+    return MergedTask(own_delta=own, against_own=None if own is None or delta is None else delta - own)
+
+
+def merge_edits(
+    edits: Iterable[str | Path],
+    out: str | Path,
+    *,
+    how: str | None = None,
+    league: str | None = None,
+    edit_seed: int | None = None,
+    density: float | None = None,
+    rank: int | None = None,
+    seed: int | None = None,
+    base: str | Path | None = None,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    say: Callable[[str], None] = to_stderr,
+) -> MergeRecord:
+    """Merge edits of different tasks into one artefact, which ``load_model`` opens as any other.
+
+    The result does not depend on the order in which the edits are given.
+
+    Args:
+        edits: finished edit runs, each of one or several tasks, and artefacts that such runs kept.
+        out: the new artefact's folder; it appears complete or not at all.
+        how: ``mean``, ``ties`` or ``dare``; of senses ``union``. None for mean, or union. See
+        ``docs/how-to/merging.md``.
+        league: whose candidates are taken from the runs; None for 1e-3.
+        edit_seed: whose, where a run repeated its tasks with several seeds; None for 0.
+        density: share of each edit's changes that ties and dare keep; None for 0.2.
+        rank: of a merged adapter; None for the sum of the ranks.
+        seed: of what dare drops; None for 0.
+        base: the model that was edited, where it is not where the artefacts say.
+        allow_pickle: read a pickled base too, with ``weights_only=True``.
+        trust_remote_code: run Python code that comes with the base.
+        say: receives notes.
+
+    Returns:
+        What was merged, as ``canonbench_edit.json`` says it.
+
+    Raises:
+        UsageError: ``out`` is there already, something is not there or unknown, or an option means nothing here.
+        CanonbenchError: the edits do not go together or cannot be merged, no task was edited, or something cannot be
+            read or written.
+    """
+    target, options = Path(out), Options(how, league, edit_seed, density, rank, seed)
+    if target.exists():
+        raise UsageError(f"--out {target}: is there already; give a new folder")
+    require_possible(options)
+    given = [Path(each) for each in edits]
+    if not given:
+        raise UsageError("no edit given; name edit runs, or artefacts that they kept")
+    parts, unedited = read_parts(given, league or LEAGUE, edit_seed or 0)
+    require_alike(parts)
+    choice = resolved(options, parts[0].edit.kind, from_runs=any(map(is_run, given)))
+    for task in unedited:
+        say(f"{task}: left unedited in league {choice.league}, so it has no part in the merge")
+    how_to_load = Loading("cpu", parts[0].edit.dtype, Trust(allow_pickle, trust_remote_code), say)
+    loaded = _load_base(parts[0], base, how_to_load)
+    mark = fingerprint(loaded.model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(choice.seed or 0)
+        model = _merged(loaded.model, parts, choice)
+    record = MergeRecord(**choice._asdict(), edits=[part.said for part in parts], unedited=unedited)
+    save_artefact(
+        model, target, base=loaded.source, base_fingerprint=mark, record={KEY: record.model_dump(mode="json")}
+    )
+    return record
+
+
+def _load_base(part: Part, given: str | Path | None, how: Loading) -> LoadedModel:
+    """The model that was edited, and no other."""
+    name = given or base_of_edit(part.folder)
+    loaded = load_model(name, how)
+    require_base(loaded.model, part.edit, part.folder, name)
+    return loaded
+
+
+def _merged(model: Any, parts: Sequence[Part], choice: Resolved) -> Any:
+    """The merged model, made of the base in place."""
+    kind = parts[0].edit.kind
+    if kind == "peft":
+        return merge_adapters(model, [part.folder for part in parts], choice.merging, choice.rank)
+    tensors = [part.edit.tensors or {} for part in parts]
+    if kind == "senses":
+        stored = [stored_senses(each, part.folder / files.SENSES) for each, part in zip(tensors, parts, strict=True)]
+        merged = union([Senses(**each) for each in stored])
+        model.edit_senses(merged.token_ids, merged.sense_ids).deltas.data.copy_(merged.deltas)
+        return model
+    deltas = [StoredDelta(each, part.folder / files.DELTA) for each, part in zip(tensors, parts, strict=True)]
+    merge_deltas(model, deltas, choice.merging)
+    return model

@@ -1,4 +1,7 @@
-"""Progress for people: a bar on a terminal, plain lines elsewhere, silence on request."""
+"""How fast work goes, and how long what is left will take.
+
+Progress for people: a bar on a terminal, plain lines elsewhere, silence on request.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,45 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from canonbench.runs.pace import Pace, span
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
+
+
+HALF_LIFE = 60.0
+"""Seconds of work after which a measurement counts half: a run gets slower and faster."""
+
+
+@dataclass
+class Pace:
+    """Of one kind of work, in units of its own: tokens scored, optimiser steps."""
+
+    units: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, units: float, seconds: float) -> None:
+        """So much was done in so long."""
+        kept = 0.5 ** (seconds / HALF_LIFE)
+        self.units = kept * self.units + units
+        self.seconds = kept * self.seconds + seconds
+
+    def time_for(self, units: float) -> float | None:
+        """Seconds that so much will take; None while nothing is known."""
+        if not units:
+            return 0.0
+        return units * self.seconds / self.units if self.units and self.seconds else None
+
+
+def span(seconds: float) -> str:
+    """A time for people: ``42 s``, ``7 min``, ``3 h 20 min``."""
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
 
 SMOOTHING = 0.9
 """Weight of what came before in the smoothed training loss."""
@@ -149,9 +187,6 @@ def plain_progress(say: Callable[[str], None], clock: Callable[[], float] = time
 @contextmanager
 def _bars() -> Iterator[Progress]:
     """A bar for scoring, and below it one for training once there is some."""
-    from rich.console import Console  # noqa: PLC0415  (only on a terminal)
-    from rich.progress import BarColumn, TaskProgressColumn, TextColumn  # noqa: PLC0415  (only on a terminal)
-    from rich.progress import Progress as Bar  # noqa: PLC0415  (only on a terminal)
 
     console = Console(stderr=True)
     columns = (

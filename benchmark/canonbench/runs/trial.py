@@ -10,24 +10,30 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from canonbench.editing.isolation import foreign
+from canonbench.editing import foreign
 from canonbench.errors import CanonbenchError
-from canonbench.likelihood.engine import NotFinite
-from canonbench.models.artefact import is_artefact, open_artefact, save_artefact
-from canonbench.models.edit_file import NotKept
-from canonbench.models.fingerprint import Fingerprint
-from canonbench.models.load import LoadedModel
-from canonbench.models.merged import as_scored
-from canonbench.models.new_folder import clear_leftovers, remove_folder
-from canonbench.models.proof import Answers, Skeleton, answers, differ
+from canonbench.files import clear_leftovers, remove_folder
+from canonbench.likelihood import NotFinite
+from canonbench.models import (
+    Answers,
+    Fingerprint,
+    LoadedModel,
+    NotKept,
+    Skeleton,
+    answers,
+    as_scored,
+    differ,
+    is_artefact,
+    open_artefact,
+    save_artefact,
+)
 from canonbench.records import read_json
+from canonbench.results import Candidate, concatenate, read_parquet, write_parquet
 from canonbench.runs.candidates import Listener, MethodError, Trained, candidates, require_candidate
 from canonbench.runs.edit_run import EditRun, Scored
-from canonbench.runs.examples import Columns, concatenate, read_parquet, write_parquet
-from canonbench.runs.pair import free
-from canonbench.runs.trajectory import Candidate
-from canonbench.scoring.protocol import Protocol
-from canonbench.scoring.selection import UNEDITED, Judged, choose_on_test, choose_on_val, next_to_measure
+from canonbench.runs.prepare import free
+from canonbench.runs.rows import Columns
+from canonbench.scoring import UNEDITED, Judged, Protocol, choose_on_test, choose_on_val, next_to_measure
 
 
 class Outcome(NamedTuple):
@@ -103,7 +109,7 @@ class Trial:
 
         def use(trained: Trained) -> None:
             with as_scored(trained.model) as model:
-                mark = self.run.look(model, base)
+                mark = self.run.prepare(model, base)
                 self._prove(trained, model, skeleton)
                 self._measure(trained, model, mark)
             choice = self._choose()
@@ -149,7 +155,7 @@ class Trial:
         try:
             model, base = self._open(trained.number)
             with self._blaming_the_method(trained.number):
-                self._measure(trained, model, self.run.look(model, base))
+                self._measure(trained, model, self.run.prepare(model, base))
         except MethodError as error:
             self.run.progress.say(f"{error}; it is in no league")
 
@@ -163,7 +169,7 @@ class Trial:
 
         def use(trained: Trained) -> None:
             with as_scored(trained.model) as model:
-                unedited = self.run.look(model, base).key == self.run.base.fingerprint.key
+                unedited = self.run.prepare(model, base).key == self.run.base.fingerprint.key
                 self._prove(trained, model, skeleton)
             if not unedited:
                 self._save(trained, base)

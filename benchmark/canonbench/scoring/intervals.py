@@ -1,4 +1,6 @@
-"""Numbers with 95 % intervals (docs/reference/protocol.md#4-leagues, #6-rows), one function per kind. Nothing is
+"""The 97.5 % point of Student's distribution, for any number of degrees of freedom.
+
+Numbers with 95 % intervals (docs/reference/protocol.md#4-leagues, #6-rows), one function per kind. Nothing is
 drawn: same input, same ends.
 
 What varies independently is a *unit*: a subject with all its rows, or a chunk of general text. Each number is a ratio
@@ -11,14 +13,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from canonbench.errors import CanonbenchError
-from canonbench.scoring.student import Z_975, t_975
-from canonbench.scoring.success import require_finite
+from canonbench.scoring.losses import require_finite
+
+Z_975 = 1.959963984540054
+"""The same of the normal distribution."""
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)
+_STEPS = 60  # halvings of an interval of length π/2: to the last bit
+
+
+@lru_cache(maxsize=4096)
+def t_975(degrees: float) -> float:
+    """The t with P[|T| <= t] = 0.95, T of Student with ``degrees`` > 0 degrees of freedom, not necessarily whole.
+
+    With t = √ν·tan θ, P[|T| <= t] is the share of ∫ cos^(ν−1) up to θ in that up to π/2, known by the gamma function.
+    """
+    whole = math.sqrt(math.pi) / 2 * math.exp(math.lgamma(degrees / 2) - math.lgamma((degrees + 1) / 2))
+    low, high = 0.0, math.pi / 2
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        angles = middle / 2 * (_NODES + 1)
+        share = middle / 2 * float(_WEIGHTS @ np.cos(angles) ** (degrees - 1)) / whole
+        low, high = (middle, high) if share < 0.95 else (low, middle)
+    return math.sqrt(degrees) * math.tan((low + high) / 2)
+
 
 NATS, RATIO = 1e-6, 1e-9
 """What a row's decimals resolve: no interval ends nearer to its number."""

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from canonbench.errors import CanonbenchError
-from canonbench.scoring.success import require_finite
+from canonbench.scoring.losses import require_finite
 
 LEAGUES: dict[str, float] = {"1e-3": 1e-3, "1e-4": 1e-4, "1e-5": 1e-5}
-
 Membership = Literal["in", "out", "uncertain"]
 
 

@@ -1,5 +1,6 @@
 """Protocols: the choices under which two rows may be compared (docs/reference/protocol.md#2-tasks, #3-hard-negatives,
-#4-leagues, #7-departures)."""
+#4-leagues, #7-departures).
+"""
 
 from __future__ import annotations
 

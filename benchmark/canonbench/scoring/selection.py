@@ -1,5 +1,6 @@
 """Which candidate an edit run takes in each league (docs/reference/protocol.md#5-selection; ``hewitt2024``: as
-released)."""
+released).
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,30 @@
 """What is asked, and where its files come from."""
 
+from canonbench.suite.check import check_suite
+from canonbench.suite.check.findings import Finding, Level
 from canonbench.suite.example import Example
-from canonbench.suite.suite import General, Split, Suite, SuiteTask
+from canonbench.suite.fetch import fetch_published
+from canonbench.suite.published import published_counts
+from canonbench.suite.spec import SplitName
+from canonbench.suite.suite import NAMES, General, GeneralPart, Part, Split, Suite, SuiteTask, default_name
 from canonbench.suite.tasks import TASKS, Task
 
-__all__ = ["TASKS", "Example", "General", "Split", "Suite", "SuiteTask", "Task"]
+__all__ = [
+    "NAMES",
+    "TASKS",
+    "Example",
+    "Finding",
+    "General",
+    "GeneralPart",
+    "Level",
+    "Part",
+    "Split",
+    "SplitName",
+    "Suite",
+    "SuiteTask",
+    "Task",
+    "check_suite",
+    "default_name",
+    "fetch_published",
+    "published_counts",
+]

@@ -26,12 +26,10 @@ from rich.progress import (
 )
 
 from canonbench.errors import CanonbenchError
-from canonbench.suite.manifest import PublishedFile, mismatch
-from canonbench.suite.store import part_of, publish
+from canonbench.suite.published import PublishedFile, mismatch, part_of, publish
 
 LONGEST_PAUSE = 30.0  # seconds
 CHUNK = 1 << 16  # bytes
-
 _PASSING = frozenset({408, 429})
 """Client errors that pass with time (timeout, too many requests), as every 5xx may."""
 

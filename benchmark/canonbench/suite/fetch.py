@@ -9,12 +9,16 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from canonbench.errors import CanonbenchError, UsageError
-from canonbench.offline import require_network, to_stderr
-from canonbench.suite.manifest import Manifest, PublishedFile, load_manifest, mismatch
-from canonbench.suite.store import (
+from canonbench.network import require_network, to_stderr
+from canonbench.suite import download
+from canonbench.suite.published import (
+    Manifest,
+    PublishedFile,
     exclusive,
     is_complete,
+    load_manifest,
     mark_complete,
+    mismatch,
     part_of,
     publish,
     published_folder,
@@ -76,8 +80,6 @@ def fetch_published(
             if source is not None:
                 _import(source, folder, missing, say)
             elif missing:  # else another process fetched them while this one waited
-                from canonbench.suite import download  # noqa: PLC0415  (requests, pooch, rich: 0.15 s)
-
                 queue = [download.Wanted(manifest.url_of(file, base_url), folder / file.path, file) for file in missing]
                 _announce(queue[0].url, len(queue), say)
                 policy = download.RetryPolicy(retries, backoff, timeout)

@@ -1,4 +1,7 @@
-"""A suite: tasks with val and test splits, and general text. Three sources, one format."""
+"""A suite: tasks with val and test splits, and general text. Three sources, one format.
+
+Suites by name: the embedded one, the published one, or a folder of your own.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from canonbench.errors import CanonbenchError, UsageError, unknown_name
-from canonbench.files import file_hash, is_file
-from canonbench.suite.rows import canonical_subjects, example_table, read_rows, text_table
-from canonbench.suite.spec import LOSSES, FileSpec, GeneralSpec, SplitName, SplitSpec, SubjectSpec, SuiteSpec
+from canonbench.files import data_root, file_hash, is_dir, is_file
+from canonbench.records import read_json, validated
+from canonbench.suite.example import canonical_subjects, example_table, read_rows, text_table
+from canonbench.suite.published import published_root
+from canonbench.suite.spec import (
+    LOSSES,
+    FileSpec,
+    FlagsFile,
+    GeneralSpec,
+    SplitName,
+    SplitSpec,
+    SubjectSpec,
+    SuiteSpec,
+    read_spec,
+)
 from canonbench.suite.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     import datasets
+
 
 Part = Literal["canonical", "evaluation", "hard_negatives", "unconditional"]
 GeneralPart = Literal["val", "test", "all", "regularization"]
@@ -142,7 +158,6 @@ class Suite:
             UsageError: no such suite.
             CanonbenchError: its files are malformed, or the published suite has not been fetched.
         """
-        from canonbench.suite.load import load  # noqa: PLC0415  (load builds Suites, so it imports this module)
 
         return load(name)
 
@@ -213,3 +228,53 @@ def build(spec: SuiteSpec, root: Path, unclean: dict[str, dict[str, frozenset[in
 def _data_hash(root: Path, files: Iterable[FileSpec], extra: str | None = None) -> str:
     listing = [[file.path, *file.rows, file_hash(root / file.path)] for file in files]
     return hashlib.sha256(json.dumps([listing, extra]).encode()).hexdigest()
+
+
+NAMES = ("mini", "published")
+
+
+def default_name() -> str:
+    """``published`` where it is at hand (fetched, or CANONBENCH_PUBLISHED_DIR), else ``mini``."""
+    return "published" if published_root() is not None else "mini"
+
+
+def load(name: str | Path) -> Suite:
+    """See ``Suite.load``."""
+    if name == "mini":
+        return _load(data_root() / "mini" / "suite.yaml", data_root() / "mini")
+    if name == "published":
+        root = published_root()
+        if root is None:
+            raise CanonbenchError(
+                "the published suite is not at hand; run 'canonbench data fetch published', "
+                "or set CANONBENCH_PUBLISHED_DIR to a copy, or use --suite mini"
+            )
+        return _load(data_root() / "published" / "suite.yaml", root)
+    folder = Path(name)
+    if is_dir(folder):
+        return _load(folder / "suite.yaml", folder)
+    if is_file(folder):
+        raise CanonbenchError(f"{folder} is a file; a suite is a folder with a suite.yaml")
+    raise unknown_name("suite", str(name), NAMES, where="(nor is it a folder)")
+
+
+def _load(spec_path: Path, root: Path) -> Suite:
+    spec = read_spec(spec_path)
+    if spec.flags is None:
+        return build(spec, root, {}, None)
+    flags_path = spec_path.parent / spec.flags.path
+    return build(spec, root, _unclean(flags_path, spec), file_hash(flags_path))
+
+
+def _unclean(path: Path, spec: SuiteSpec) -> dict[str, dict[str, frozenset[int]]]:
+    """Per task and file, the rows with a flag that makes a row of that task unclean
+    (docs/reference/protocol.md#6-rows)."""
+    assert spec.flags is not None
+    content = validated(FlagsFile, read_json(path), f"the row flags {path}")
+    return {
+        task: {
+            str(Path(spec.flags.root, file)): frozenset(row for flag in names for row in found.get(flag, ()))
+            for file, found in content.flags.items()
+        }
+        for task, names in content.unclean.items()
+    }
