@@ -14,11 +14,23 @@ if TYPE_CHECKING:
     from canonbench.editing import EditRequest
     from canonbench.likelihood import log_likelihoods
     from canonbench.results import Row
+    from canonbench.results.frames import load_rows
     from canonbench.runs.edit import edit
     from canonbench.runs.evaluate import evaluate
     from canonbench.suite import Example, Suite, Task
 
-__all__ = ["EditRequest", "Example", "Row", "Suite", "Task", "__version__", "edit", "evaluate", "log_likelihoods"]
+__all__ = [
+    "EditRequest",
+    "Example",
+    "Row",
+    "Suite",
+    "Task",
+    "__version__",
+    "edit",
+    "evaluate",
+    "load_rows",
+    "log_likelihoods",
+]
 
 _HOMES = {
     "EditRequest": "canonbench.editing",
@@ -28,6 +40,7 @@ _HOMES = {
     "Task": "canonbench.suite",
     "edit": "canonbench.runs",
     "evaluate": "canonbench.runs",
+    "load_rows": "canonbench.results.frames",
     "log_likelihoods": "canonbench.likelihood",
 }
 

@@ -7,12 +7,13 @@ The board in other formats, each one file.
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from io import BytesIO, StringIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pandas as pd
 
 from canonbench.board.board import Board, Entry, Table
 from canonbench.board.build import Places, read_board
@@ -43,24 +44,23 @@ def records(board: Board) -> Iterator[dict[str, Any]]:
             yield _record(table, entry)
 
 
+def to_frame(board: Board) -> pd.DataFrame:
+    """The board as one data frame with the columns ``COLUMNS``."""
+    types = {**dict.fromkeys(TEXT, "string"), "rank": "Int64", **dict.fromkeys(NUMBERS, "Float64")}
+    return pd.DataFrame(list(records(board)), columns=list(COLUMNS)).astype(types)
+
+
 def to_csv(board: Board) -> str:
-    """CSV with a line of names; what there is not is empty."""
-    text = StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for record in records(board):
-        writer.writerow({**record, **{name: _harmless(record[name]) for name in TEXT}})
-    return text.getvalue()
+    """CSV with a line of names; a missing value is an empty cell."""
+    frame = to_frame(board)
+    frame[list(TEXT)] = frame[list(TEXT)].map(_harmless, na_action="ignore")
+    return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
 def to_parquet(board: Board) -> bytes:
     """The same in Parquet, with types."""
-    import pyarrow as pa  # noqa: PLC0415  (slow to import)
-    import pyarrow.parquet as pq  # noqa: PLC0415  (slow to import)
-
-    types = {**dict.fromkeys(TEXT, pa.string()), "rank": pa.int64(), **dict.fromkeys(NUMBERS, pa.float64())}
     file = BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(records(board)), schema=pa.schema(list(types.items()))), file)
+    to_frame(board).to_parquet(file, index=False)
     return file.getvalue()
 
 
@@ -101,8 +101,8 @@ def _named(prefix: str, names: Iterable[str], values: Iterable[float | None]) ->
     return {f"{prefix}_{name}": value for name, value in zip(names, values, strict=True)}
 
 
-def _harmless(text: str | None) -> str | None:
-    return f"'{text}" if text is not None and text.startswith(FORMULA) else text
+def _harmless(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 PREAMBLE = "% Written by canonbench leaderboard build. Needs \\usepackage{booktabs}; cites leaderboard.bib.\n"

@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -24,6 +24,9 @@ from canonbench.records import parse_json, validated
 from canonbench.results.row_checks import Merged, first_problem
 from canonbench.results.row_results import Average, General, League, LeagueName, Number, Part, TaskResult
 from canonbench.scoring import straddles
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Content = dict[str, Any]
 
@@ -256,6 +259,12 @@ class Row(Part):
         """The row as one line of JSON, without a newline: a line of ``leaderboard/rows/*.jsonl``."""
         content = self.model_dump(mode="json", by_alias=True)
         return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+    def to_frame(self) -> pd.DataFrame:
+        """The row's numbers as a data frame: a line per task, and per league where it has leagues."""
+        from canonbench.results.frames import row_frame  # noqa: PLC0415  (builds on rows; pandas is slow to import)
+
+        return row_frame(self)
 
     def write(self, path: str | Path) -> None:
         """Write exactly ``path``, whole or not at all; CanonbenchError naming the path if that fails."""
