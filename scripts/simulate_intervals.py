@@ -3,8 +3,8 @@
     python scripts/simulate_intervals.py            # about two minutes
     python scripts/simulate_intervals.py --quick    # a tenth of it
 
-Prints the table of docs/intervals.md. Each line is a world that data are drawn from, again and again; "holds" is the
-share of the intervals that hold the world's true value, "width" their mean width. Success and its changes are in
+Prints the table of docs/reference/intervals.md. Each line is a world that data are drawn from, again and again; "holds"
+is the share of the intervals that hold the world's true value, "width" their mean width. Success and its changes are in
 percentage points, hard negatives in nats, loss ratios in units of 1e-3. "m x r" are m subjects with r rows each.
 """
 

@@ -6,7 +6,8 @@ drawn: same input, same ends.
 What varies independently is a *unit*: a subject with all its rows, or a chunk of general text. Each number is a ratio
 of sums over units, and a unit's *pull*, (n_units,) that sum to zero, is by how much it moves that number. The sum of
 the squared pulls is the square of the standard error. Percentiles of a bootstrap are too sure where units are few,
-changes rare, or rare changes large; ``scripts/simulate_intervals.py`` shows by how much, docs/intervals.md the rules.
+changes rare, or rare changes large; ``scripts/simulate_intervals.py`` shows by how much,
+docs/reference/intervals.md the rules.
 """
 
 from __future__ import annotations
