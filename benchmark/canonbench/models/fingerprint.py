@@ -77,7 +77,7 @@ def fingerprint(model: nn.Module) -> Fingerprint:
 def config_hash(model: nn.Module) -> str:
     """SHA-256 of the configurations of the model and its adapters, without VOLATILE entries."""
     config = getattr(model, "config", None)
-    adapters = getattr(model, "peft_config", {})  # a LoRA's alpha, for one, is in no tensor
+    adapters = getattr(model, "peft_config", {})  # LoRA's alpha, for example, is in no tensor
     settings = [each.to_dict() for each in (config, *adapters.values()) if hasattr(each, "to_dict")]
     return _json_hash(_lasting(settings))
 
