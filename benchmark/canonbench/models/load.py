@@ -203,7 +203,7 @@ def _load_on_base(source: Source, path: Path, how: Loading, base: str | Path | N
 
 
 def _load_base(source: Source, path: Path, how: Loading, base: str | Path | None) -> LoadedModel:
-    """Load the base of an adapter or artefact; an artefact's base must have the fingerprint of the edited model."""
+    """Load the base of an adapter or artefact; an artefact's base must have the fingerprint that the artefact names."""
     base = base or _base_of(path) or ""
     if base_name(base, how) is not None:
         raise CanonbenchError(f"the base of {source.name} is itself an adapter or edit ({base}); merge that one first")
