@@ -1,4 +1,4 @@
-"""Any causal language model behind one face."""
+"""Load, identify and save causal language models from any source, through one interface."""
 
 from canonbench.models.architecture import (
     UNLIMITED,

@@ -1,4 +1,4 @@
-"""Transformers checkpoints on disk, read strictly: safetensors, no remote code, every weight accounted for."""
+"""Load transformers checkpoints strictly: safetensors, no remote code, no missing or unused weights."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from canonbench.models.load_errors import one_line
 from canonbench.models.weight_files import explained, read_weights, require_one_name, unwrapped, weight_places
 
 OLD_BUFFERS = (".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq")
-"""Names of causal masks and rotary tables that old checkpoints stored; models compute them now."""
+"""Name endings of causal masks and rotary tables in old checkpoints; models compute these now."""
 OTHER_WEIGHTS = "transformers_weights"
-"""An entry of config.json by which transformers reads another file than the usual ones."""
+"""The config.json entry that makes transformers read weights from a non-standard file."""
 
 
 @dataclass(frozen=True)
 class Trust:
-    """What the user allowed beyond the safe defaults."""
+    """Unsafe inputs that the user has allowed."""
 
     pickle: bool = False
     """Read pickle checkpoints (with ``weights_only=True``)."""
@@ -34,17 +34,17 @@ class Trust:
 
 
 def load_checkpoint(path: Path, *, dtype: Any, trust: Trust, say: Callable[[str], None] = lambda _line: None) -> Any:
-    """The model of a folder or GGUF file, on the CPU, in evaluation mode.
+    """Load the model of a folder or GGUF file, on the CPU, in evaluation mode.
 
     Args:
         path: a model folder, or a GGUF file.
         dtype: a torch dtype, or ``"auto"`` for the checkpoint's own.
         trust: whether pickles and remote code are allowed.
-        say: told of names that were changed so that the weights fit.
+        say: receives a note if weights were renamed so that they fit.
 
     Raises:
-        CanonbenchError: a file is missing, corrupt or a pickle, the checkpoint is quantized, or its weights are not
-            exactly those that its configuration calls for or there twice with different values.
+        CanonbenchError: a file is missing, corrupt or a pickle; the checkpoint is quantized; its weights are not
+            exactly those that its configuration requires; or a weight occurs twice with different values.
     """
 
     with one_line(f"model {path}", hint=_hint(path)), _where(path, trust) as (folder, options):
@@ -52,9 +52,9 @@ def load_checkpoint(path: Path, *, dtype: Any, trust: Trust, say: Callable[[str]
         load = _loader(path, folder, places, options, say)
         model, info = load(
             dtype=dtype,
-            use_safetensors=None if trust.pickle else True,  # None: safetensors if there are any
+            use_safetensors=None if trust.pickle else True,  # None: safetensors if present
             weights_only=True,
-            ignore_mismatched_sizes=True,  # reported below, by name
+            ignore_mismatched_sizes=True,  # _check_loaded reports them by name
             output_loading_info=True,
             **options,
         )
@@ -66,7 +66,7 @@ def load_checkpoint(path: Path, *, dtype: Any, trust: Trust, say: Callable[[str]
 
 
 def load_tokenizer(path: Path, *, trust: Trust) -> Any:
-    """The tokenizer that comes with a folder or GGUF file; CanonbenchError if there is none or it cannot be read."""
+    """Load the tokenizer of a folder or GGUF file; CanonbenchError if it is missing or cannot be read."""
     from transformers import AutoTokenizer  # noqa: PLC0415  (slow to import)
 
     if path.is_dir():
@@ -83,7 +83,7 @@ def load_tokenizer(path: Path, *, trust: Trust) -> Any:
 
 @contextmanager
 def _where(path: Path, trust: Trust) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The folder and options by which transformers finds a model."""
+    """The folder and ``from_pretrained`` options for a model folder or GGUF file."""
     options = {"trust_remote_code": trust.remote_code, "local_files_only": True}
     if path.is_dir():
         yield str(path), options
@@ -93,11 +93,11 @@ def _where(path: Path, trust: Trust) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _hint(path: Path) -> str:
-    return "" if path.is_dir() else "; is the file truncated or corrupt?"  # what GGUF readers say of that is obscure
+    return "" if path.is_dir() else "; is the file truncated or corrupt?"  # GGUF readers' own message is obscure
 
 
 def _check_folder(folder: Path, trust: Trust) -> dict[str, Path]:
-    """The names of a folder's weights and where they are; CanonbenchError if it is not one that can be scored."""
+    """Check a folder and return the file of each weight, by name; CanonbenchError if the model cannot be scored."""
     config = files.read_json(folder / files.CONFIG)
     if (folder / files.GENERATION).is_file():
         files.require_utf8(folder / files.GENERATION)
@@ -119,7 +119,7 @@ def _check_folder(folder: Path, trust: Trust) -> dict[str, Path]:
 def _loader(
     path: Path, folder: str, places: Mapping[str, Path], options: dict[str, Any], say: Callable[[str], None]
 ) -> Callable[..., Any]:
-    """What loads the model: from the folder, or, if it was saved wrapped, from its weights by their own names."""
+    """The function that loads the model: from the folder, or from renamed weights if it was saved inside a wrapper."""
     from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415  (slow to import)
 
     auto: Any = AutoModelForCausalLM
@@ -136,7 +136,7 @@ def _loader(
 
 
 def _check_loaded(path: Path, model: Any, info: dict[str, Any]) -> None:
-    """CanonbenchError unless the checkpoint's weights are exactly the model's."""
+    """CanonbenchError unless the checkpoint's weights match the model's by name and shape."""
     if mismatched := sorted(info["mismatched_keys"]):
         name, found, wanted = mismatched[0]
         raise CanonbenchError(

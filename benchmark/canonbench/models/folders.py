@@ -1,4 +1,4 @@
-"""What a model folder must hold, told from its file names and its JSON before anything large is read or fetched."""
+"""Check a model folder from its file names and JSON, before anything large is read or fetched."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ TOKENIZER_TEXTS = (
     "tokenizer_config.json", "tokenizer.json", "vocab.json", "vocab.txt", "merges.txt", "special_tokens_map.json",
     "added_tokens.json",
 )  # fmt: skip
-"""What of a tokenizer is text."""
+"""The text files of a tokenizer."""
 
 
 def is_adapter(files: Collection[str]) -> bool:
-    """Whether these are the files of a PEFT adapter rather than of a whole model."""
+    """Whether these file names are a PEFT adapter's rather than a whole model's."""
     return ADAPTER_CONFIG in files
 
 
 def models_inside(paths: Iterable[str]) -> list[str]:
-    """Folders of any model or adapter among the relative ``paths`` of files; the one with the highest number last."""
+    """Folders among the relative file ``paths`` that hold a model or adapter, the highest-numbered one last."""
     found = {path.rpartition("/")[0] for path in paths if path.endswith((f"/{CONFIG}", f"/{ADAPTER_CONFIG}"))}
     return sorted(found, key=lambda path: [(len(part), part) for part in re.split(r"(\d+)", path)])
 
 
 def look_inside(folder: Path) -> str:
-    """The end of a message that ``folder`` has no model: where in it there is one; nothing if there is none."""
+    """Text to append to a "no model" message: which subfolder of ``folder`` holds one; empty if none does."""
     inside = models_inside(path.relative_to(folder).as_posix() for path in folder.glob("*/*.json"))
     if not inside:
         return ""
@@ -56,16 +56,16 @@ def look_inside(folder: Path) -> str:
 
 
 def has_safetensors(files: Collection[str]) -> bool:
-    """Whether the weights are there as safetensors, whole or in shards; what an edit run kept has no other kind."""
+    """Whether the weights are safetensors, in one file or in shards; edit artefacts always are."""
     if EDIT_FILE in files and not is_adapter(files):
         return True
     return bool({ADAPTER_WEIGHTS} & set(files) if is_adapter(files) else {WEIGHTS, INDEX} & set(files))
 
 
 def require_weights(files: Collection[str], where: str, *, allow_pickle: bool, instead: str = "") -> None:
-    """CanonbenchError unless ``files``, the names in the model folder ``where``, include weights that may be read.
+    """CanonbenchError unless ``files``, the file names of model folder ``where``, include weights that may be read.
 
-    ``instead`` ends the message that there are none: where there are some.
+    ``instead`` is appended to the message and says where there are weights.
     """
     if has_safetensors(files):
         return
@@ -82,7 +82,7 @@ def require_weights(files: Collection[str], where: str, *, allow_pickle: bool, i
 
 
 def require_utf8(path: Path) -> None:
-    """CanonbenchError if a text file begins with a byte order mark: libraries read the mark as part of the text."""
+    """CanonbenchError if a text file starts with a byte order mark, which libraries read as part of the text."""
     try:
         with path.open("rb") as file:
             start = file.read(4)
@@ -102,14 +102,16 @@ def require_utf8(path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object as another program wrote it; CanonbenchError naming file, line and column if it is not one."""
+    """Read a JSON object that another program wrote; if invalid, CanonbenchError with file, line and column."""
     require_utf8(path)
     return records.read_json(path, foreign=True)
 
 
 def find_base(folder: Path, name: str, revision: str | None) -> str:
-    """The base that an adapter or edit in ``folder`` names, as ``--model`` takes it; a relative path is looked up from
-    the working folder, then from ``folder``."""
+    """The base model named by an adapter or edit in ``folder``, in the form that ``--model`` takes.
+
+    A relative path is looked up from the working folder, then from ``folder``.
+    """
     for place in (Path(name), folder / name):
         if is_dir(place) or is_file(place):
             return str(place)
@@ -117,10 +119,10 @@ def find_base(folder: Path, name: str, revision: str | None) -> str:
 
 
 def names(folder: Path) -> list[str]:
-    """The names of the files in a folder."""
+    """The file names in a folder."""
     return [path.name for path in folder.iterdir()]
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a tokenizer was saved in a folder."""
+    """Whether a folder holds a tokenizer."""
     return any((folder / name).is_file() for name in TOKENIZERS)

@@ -1,7 +1,7 @@
-"""Models of the Hugging Face hub: fetched into its cache as one folder, then read like any other folder.
+"""Fetch models from the Hugging Face hub into its cache, as one folder that is then read like any other.
 
-Fetching everything first, in one place, means that the network is used once and announced, that pickles are refused
-before they are downloaded, and that an unreachable hub fails within seconds.
+Everything is fetched first, in one place. The network is therefore used once and announced, pickles are refused before
+they are downloaded, and an unreachable hub fails within seconds.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ PICKLES = [files.PICKLES, files.ADAPTER_PICKLE]
 
 
 def fetch(identifier: str, revision: str | None, *, trust: Trust, say: Callable[[str], None]) -> Path:
-    """The local folder of a hub model, downloaded as far as it is not in the hub's cache; its name is the commit.
+    """Download a hub model as far as it is not cached; return its local folder, whose name is the commit.
 
     Raises:
         UsageError: the hub has no such model or revision.
-        CanonbenchError: the network is forbidden or the hub unreachable and the model is not cached; access is
-            restricted; the model has no weights that may be read.
+        CanonbenchError: the model is not cached and the network is forbidden or the hub unreachable; access is
+            restricted; or the model has no weights that may be read.
     """
     wanted = f"{identifier}@{revision}" if revision else identifier
     if is_offline() and (folder := _cached(identifier, revision)) is not None:
@@ -59,7 +59,7 @@ def fetch(identifier: str, revision: str | None, *, trust: Trust, say: Callable[
 
 
 def _listing(identifier: str, revision: str | None) -> list[str]:
-    """The names of the files of a hub model."""
+    """The file names of a hub model."""
 
     try:
         info = HfApi().model_info(identifier, revision=revision, timeout=constants.HF_HUB_ETAG_TIMEOUT)
@@ -78,7 +78,7 @@ def _listing(identifier: str, revision: str | None) -> list[str]:
 
 
 def _look_inside(identifier: str, revision: str | None, listing: list[str]) -> str:
-    """The end of a message that a hub model has no weights: how to get at those in one of its folders, if any."""
+    """Text to append to a "no weights" message: how to download a model in one of the repository's folders, if any."""
     if not (inside := files.models_inside(listing)):
         return ""
     target, of = identifier.rpartition("/")[2], f" --revision {revision}" if revision else ""
@@ -89,7 +89,7 @@ def _look_inside(identifier: str, revision: str | None, listing: list[str]) -> s
 
 
 def _patterns(listing: list[str], trust: Trust) -> list[str]:
-    """Which files are needed: no pickles beside safetensors, no code that will not be run."""
+    """Patterns of the files to download: no pickles if there are safetensors, and code only if it may be run."""
     weights = SAFETENSORS if files.has_safetensors(listing) else PICKLES
     return [*TEXT, *weights, *(["*.py"] if trust.remote_code else [])]
 
@@ -100,13 +100,13 @@ def _download(identifier: str, revision: str | None, patterns: list[str]) -> Pat
 
 
 def _cached(identifier: str, revision: str | None) -> Path | None:
-    """The folder of a model that was fetched before, complete as far as the hub's cache can tell."""
+    """The folder of a model in the hub's cache, None if it is not there; complete as far as the cache can tell."""
 
     patterns = [*TEXT, *SAFETENSORS]
     try:
         folder = snapshot_download(
             identifier, revision=revision, local_files_only=True, allow_patterns=patterns, ignore_patterns=["*/*"]
         )
-    except (OSError, ValueError):  # not cached, or not a name that the cache could hold
+    except (OSError, ValueError):  # not cached, or not a valid name
         return None
     return Path(folder)

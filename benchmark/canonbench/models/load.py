@@ -1,4 +1,4 @@
-"""Any causal LM behind one face: load it, say what it is."""
+"""Load any causal LM, from whatever source, with its tokenizer."""
 
 from __future__ import annotations
 
@@ -49,37 +49,37 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class Loading:
-    """How models are loaded in one run."""
+    """Settings for loading models in one run."""
 
     device: str = "auto"
     dtype: str = "auto"
     trust: Trust = field(default_factory=Trust)
     say: Callable[[str], None] = lambda _line: None
     said: set[str] = field(default_factory=set, compare=False)
-    """Notes that were said, each once however often a model is loaded."""
+    """Notes already given, so that each is given once however often a model is loaded."""
 
     def say_once(self, line: str) -> None:
-        """Say a note unless it was said before."""
+        """Pass ``line`` to ``say`` unless that was done before."""
         if line not in self.said:
             self.said.add(line)
             self.say(line)
 
 
 def load_model(name: str | Path, how: Loading, *, base: str | Path | None = None) -> LoadedModel:
-    """Load a folder, hub id, PEFT adapter, an edit run's artefact, GGUF file, ensemble or the demo model.
+    """Load a folder, hub id, PEFT adapter, edit artefact, GGUF file, ensemble or demo model.
 
     Args:
         name: see ``parse_source``.
         how: device, dtype, trust.
-        base: for an adapter or artefact, the base model to put it on instead of the one it names; for an ensemble, that
-            of its small edit.
+        base: for an adapter or artefact, the base model to use instead of the one it names; for an ensemble, the base
+            of its small edited model.
 
     Raises:
-        UsageError: no such model, device or dtype.
+        UsageError: the model, device or dtype does not exist.
         CanonbenchError: the files are missing, corrupt, unsafe or do not fit together, or the network is needed and
             forbidden.
     """
-    choose_device(how.device)  # a misspelled device or dtype is told before anything is fetched
+    choose_device(how.device)  # report a misspelled device or dtype before anything is fetched
     named_dtype(how.dtype)
     parsed = parse_source(name)
     if parsed.kind == "ensemble":
@@ -97,9 +97,9 @@ def load_model(name: str | Path, how: Loading, *, base: str | Path | None = None
 
 
 def base_name(name: str | Path, how: Loading | None = None) -> str | None:
-    """The base that an adapter or an edit run's artefact names, the large model of an ensemble; None for any other.
+    """The base named by an adapter or edit artefact, or the large model of an ensemble; None for other models.
 
-    Whether a hub id is an adapter is only known once it has been fetched, which is done if ``how`` is given.
+    A hub id is fetched to see whether it is an adapter, but only if ``how`` is given.
     """
     source = parse_source(name)
     if source.kind == "ensemble":
@@ -111,7 +111,7 @@ def base_name(name: str | Path, how: Loading | None = None) -> str | None:
 
 
 def edit_of(name: str | Path, how: Loading) -> EditFile | None:
-    """What an edit run wrote beside the model that it kept; None for a model of any other making."""
+    """The ``canonbench_edit.json`` of an edit artefact; None for other models."""
     source = parse_source(name)
     if source.kind == "ensemble":
         return None
@@ -120,9 +120,9 @@ def edit_of(name: str | Path, how: Loading) -> EditFile | None:
 
 
 def in_memory(model: Any, tokenizer: Any, name: str) -> LoadedModel:
-    """A model that the caller already holds; it is scored where and as it is, in evaluation mode.
+    """Wrap a model that the caller already holds; its device and dtype stay, and it is set to evaluation mode.
 
-    Only weights that are still mapped from a file are copied out of it.
+    Weights that are still memory-mapped from a file are copied into memory.
     """
     source = Source("memory", name)
     _try_out(in_own_memory(model.eval()), source)
@@ -135,10 +135,10 @@ def place(model: Any, how: Loading) -> Any:
 
 
 def in_own_memory(model: Any) -> Any:
-    """Copy weights that are still mapped from a file out of it, each in turn.
+    """Copy weights that are still memory-mapped from a file into memory, one at a time, in place.
 
-    Until then, whoever overwrites such a file changes the model that is being scored, after its fingerprint was taken,
-    and whoever truncates it ends the process.
+    Otherwise, overwriting the file would change the model after its fingerprint was taken, and truncating it would
+    kill the process.
     """
     copies: dict[tuple[Any, ...], Any] = {}  # tied weights stay tied
     for weight in (*model.parameters(), *model.buffers()):
@@ -151,16 +151,16 @@ def in_own_memory(model: Any) -> Any:
 
 
 def _is_mapped(weight: Any) -> bool:
-    """Whether a weight may lie in a file: torch can neither resize its storage nor is that shared between processes."""
+    """Whether a weight may be memory-mapped: its storage is neither resizable nor shared between processes."""
     storage = weight.untyped_storage()
     return bool(weight.numel()) and not storage.resizable() and not storage.is_shared()
 
 
 def _load_whole(path: Path, how: Loading) -> Any:
-    """The model of a folder or GGUF file in the run's dtype.
+    """Load the model of a folder or GGUF file in the run's dtype.
 
-    Another dtype than the checkpoint's means reading it again. Casting the model instead would also round the tables
-    that it computes when it is made, such as rotary frequencies, and move logits by up to 2e-2 in bfloat16.
+    If that is not the checkpoint's dtype, the checkpoint is read again. Casting the model instead would also round
+    tables computed at construction, such as rotary frequencies, and change logits by up to 2e-2 in bfloat16.
     """
     options: dict[str, Any] = {"trust": how.trust, "say": how.say_once}
     model = load_checkpoint(path, dtype=named_dtype(how.dtype) or "auto", **options)
@@ -169,13 +169,13 @@ def _load_whole(path: Path, how: Loading) -> Any:
 
 
 def _try_out(model: Any, source: Source) -> None:
-    """CanonbenchError if the model cannot run on token ids alone, or is no causal language model."""
+    """CanonbenchError if the model cannot run on token ids alone or is not a causal language model."""
     with one_line(f"model {source.name}"):
         require_causal(model, source.name)
 
 
 def _locate(source: Source, how: Loading) -> tuple[Source, Path]:
-    """The files of a source, fetched where need be; a hub id gets the exact commit as its revision."""
+    """The path of a source's files, fetched if necessary; a hub id gets the exact commit as its revision."""
     if source.kind == "demo" and source.path is None:
         return source, demo_path(cache_dir(), how.say)
     if source.kind == "hub":
@@ -186,7 +186,7 @@ def _locate(source: Source, how: Loading) -> tuple[Source, Path]:
 
 
 def _base_of(path: Path) -> str | None:
-    """The base that a folder's adapter or edit names; None if it holds neither."""
+    """The base named by the adapter or edit in a folder; None if the folder holds neither."""
     found = files.names(path) if path.is_dir() else []
     if files.is_adapter(found):
         return base_of(path)
@@ -194,7 +194,7 @@ def _base_of(path: Path) -> str | None:
 
 
 def _load_on_base(source: Source, path: Path, how: Loading, base: str | Path | None) -> LoadedModel:
-    """An adapter, or what an edit run kept, on its base."""
+    """Load an adapter or edit artefact on its base."""
     loaded = _load_base(source, path, how, base)
     model = apply_edit(loaded.model, path, how.trust, how.say_once)
     _try_out(model, source)
@@ -203,7 +203,7 @@ def _load_on_base(source: Source, path: Path, how: Loading, base: str | Path | N
 
 
 def _load_base(source: Source, path: Path, how: Loading, base: str | Path | None) -> LoadedModel:
-    """The base of an adapter or artefact; that of an artefact is shown to be the very model that was edited."""
+    """Load the base of an adapter or artefact; an artefact's base must have the fingerprint that the artefact names."""
     base = base or _base_of(path) or ""
     if base_name(base, how) is not None:
         raise CanonbenchError(f"the base of {source.name} is itself an adapter or edit ({base}); merge that one first")
@@ -227,7 +227,7 @@ def _load_base(source: Source, path: Path, how: Loading, base: str | Path | None
 
 
 def require_unchanged(loaded: LoadedModel, mark: Fingerprint) -> None:
-    """CanonbenchError if a model that was loaded once more is not what it was the first time."""
+    """CanonbenchError if a reloaded model's fingerprint differs from ``mark``, taken at the first load."""
     if fingerprint(loaded.model).key != mark.key:
         raise CanonbenchError(
             f"{loaded.source.name} has changed since this run began (its fingerprint was {mark.weights[:12]}): leave "

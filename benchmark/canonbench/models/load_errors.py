@@ -1,4 +1,4 @@
-"""Whatever the model libraries raise, as one line that names the model and the way out."""
+"""Turn exceptions of the model libraries into one line that names the model and what to do."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from safetensors import SafetensorError
 from canonbench.errors import CanonbenchError
 
 LONGEST = 300
-"""Characters of a library's message that are passed on."""
+"""Characters of a library's message that are kept."""
 
 
 @contextmanager
 def one_line(what: str, hint: str = "") -> Iterator[None]:
-    """Keep transformers silent, and turn an exception raised inside into a CanonbenchError about ``what``.
+    """Silence transformers and turn any exception raised inside into a CanonbenchError about ``what``.
 
-    ``hint`` follows a library's own words.
+    ``hint`` is appended to the library's own message.
     """
 
     try:
@@ -37,7 +37,7 @@ def one_line(what: str, hint: str = "") -> Iterator[None]:
         ) from error
     except MemoryError as error:
         raise CanonbenchError(f"cannot load {what}: out of memory") from error
-    except Exception as error:  # the libraries raise every kind here
+    except Exception as error:  # the libraries raise many types here
         raise CanonbenchError(f"cannot load {what}: {_reason(error).rstrip('.')}{hint}") from error
 
 
@@ -48,7 +48,7 @@ def _reason(error: Exception) -> str:
 
 
 def first_lines(error: BaseException) -> str:
-    """The first line of a message, and the next where it ends in a colon, cut to a readable length."""
+    """The first line of a message, plus the next one while it ends in a colon, cut to LONGEST characters."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
@@ -60,7 +60,7 @@ def first_lines(error: BaseException) -> str:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars or warnings of transformers: what matters is checked and said by canonbench."""
+    """Turn off transformers' progress bars and warnings; canonbench checks and reports what matters itself."""
     from transformers.utils import logging  # noqa: PLC0415  (slow to import)
 
     transformers_logging: Any = logging

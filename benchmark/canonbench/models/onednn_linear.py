@@ -1,7 +1,7 @@
-"""float32 matrix products on the CPU by oneDNN, which uses all of AVX-512 also where torch's own choice does not.
+"""Run float32 linear layers on the CPU through oneDNN, which uses AVX-512 where torch's default does not.
 
-torch hands linear layers in float32 to MKL, which on AMD processors stays with AVX2: half the rate, or less. oneDNN is
-in every torch build for x86, and torch.compile calls the same operator; here it is called directly.
+torch passes float32 linear layers to MKL, which uses only AVX2 on AMD processors: half the speed, or less. oneDNN is in
+every torch build for x86. This module calls the operator that torch.compile uses directly.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from torch.nn import Parameter, functional
 from torch.overrides import TorchFunctionMode
 
 FEWEST_ROWS = 8
-"""Below that the weights' way from memory costs more than the arithmetic, whoever does it."""
+"""With fewer rows, loading the weights from memory costs more than the arithmetic, so oneDNN gains nothing."""
 LONGEST_SUM = 192
-"""Terms added up one after the other: oneDNN adds all K of them that way, which in float32 doubles MKL's error. Partial
-sums of 192 have the same error as MKL (root mean square, K = 576), and cost a tenth of the time."""
+"""Most terms summed sequentially. oneDNN sums all K terms that way, which in float32 doubles MKL's error. Partial sums
+of 192 terms have the same error as MKL (root mean square, K = 576), and cost a tenth of the time."""
 
 
 def fast_products(device: torch.device) -> AbstractContextManager[Any]:
-    """A context in which linear layers (GPT-2's too) in float32 on the CPU run by oneDNN, gradients included.
+    """Context manager: run float32 linear layers (GPT-2's Conv1D included) on the CPU by oneDNN, with gradients.
 
-    It does nothing for a model on another ``device``, and where oneDNN would gain nothing (no AVX-512), is not there,
-    or gives other results.
+    It does nothing if ``device`` is not the CPU, the CPU lacks AVX-512 (no gain), or oneDNN is missing or gives
+    different results.
     """
     return _ByOneDnn() if device.type == "cpu" and _gains() else nullcontext()
 
 
 @cache
 def _gains() -> bool:
-    """The processor alone decides, not a stopwatch: the same machine always computes the same bits."""
+    """Whether to use oneDNN. The CPU type decides, not a timing, so one machine always computes the same bits."""
     return torch.backends.cpu.get_cpu_capability() == "AVX512" and _is_right()
 
 
 def _is_right() -> bool:
-    """Whether the operator, which is none of torch's documented ones, does what it does in the versions known."""
+    """Whether the operator gives correct products; it is not documented by torch, so a new version may change it."""
     draw = torch.Generator().manual_seed(0)
     rows, weight, bias = (torch.randn(shape, generator=draw) for shape in ((FEWEST_ROWS, 400), (80, 400), (80,)))
     try:
@@ -52,7 +52,7 @@ def _is_right() -> bool:
 
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """rows (..., K) @ weight (N, K).T + bias (N,)."""
+    """Compute rows (..., K) @ weight (N, K).T + bias (N,) with oneDNN."""
     if not (weight.is_contiguous() or weight.t().is_contiguous()):
         weight = weight.contiguous()  # other strides are a thousand times slower
     found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
@@ -60,7 +60,7 @@ def _product(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _exact_product(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The same in partial sums over K, each added to the one before."""
+    """As ``_product``, but in partial sums over K of at most LONGEST_SUM terms, added one by one."""
     terms = rows.shape[-1]
     length = ceil(terms / ceil(terms / LONGEST_SUM))
     (first, *others), (start, *more) = torch.split(rows, length, -1), torch.split(weight, length, -1)
@@ -71,7 +71,7 @@ def _exact_product(rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _Linear(torch.autograd.Function):
-    """The product with its gradients, which are products of the same kind."""
+    """The linear layer with its gradients, which are also computed by ``_product``."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -92,7 +92,7 @@ class _Linear(torch.autograd.Function):
 
 
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    rows = input  # torch calls it that, and callers may
+    rows = input  # torch's name for the argument, which callers may pass as a keyword
     if not _suits(rows, weight, bias):
         return functional.linear(rows, weight, bias)
     operands = [tensor for tensor in (rows, weight, bias) if tensor is not None]
@@ -116,7 +116,7 @@ def _suits(rows: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
 
 class _ByOneDnn(TorchFunctionMode):
-    """Takes linear layers out of the stream of torch's functions."""
+    """Intercept torch's linear functions and run them by ``_linear``."""
 
     def __torch_function__(
         self,

@@ -1,7 +1,7 @@
-"""Lengths at which a model may begin to do something else: windows, blocks, strides, kernels, compression rates.
+"""Sequence lengths at which a model's computation may change: windows, blocks, strides, kernels, compression rates.
 
-They are looked for under whatever name and wherever they stand, and in doubt a number is one: then a longer sequence is
-tried out, or rows are kept shorter, and nothing is lost but time.
+They are found by searching the configuration and the modules for names that suggest a length. A doubtful number counts
+as a length: the cost is only a longer trial sequence or shorter rows.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from torch import nn
 
 
 class Entry(NamedTuple):
-    """One whole number of a configuration, and the name that it stands under."""
+    """One integer of a configuration and its name."""
 
     name: str
     value: int
 
 
 SKIPPED = frozenset({"id2label", "label2id", "quantization_config", "task_specific_params", "vision_config"})
-"""Parts of a configuration that say nothing about which tokens see which."""
+"""Parts of a configuration that do not affect which tokens attend to which."""
 _LENGTH = re.compile(r"window|chunk|stride|kernel|conv|compress|block|segment|span|sink|pool|landmark|top_?k")
-"""Names that are lengths, or numbers of blocks, whatever else their names hold."""
+"""Names of lengths or block counts."""
 _WIDTH = re.compile(
-    # what is counted in layers, heads, experts or words
+    # counts of layers, heads, experts or words
     r"layer|head|expert|moe|router|vocab|label|lora|_ids?$|_token$|_index$|_idxe?s$|indices|types?$|pattern|section"
     # widths of tensors
     r"|hidden|intermediate|embed|ffn|mlp|feed_forward|multiple|channels|groups?$|rank|expand|scal|_tp$"
-    # the context, which bounds every sequence, and what concerns training or sampling
+    # the context length, which bounds every sequence, and settings of training or sampling
     r"|position|max_len|max_length|max_seq|seq_len|seq_length|sequence_length|context_length|n_ctx|seed|beam|ngram|iters?$"
 )
-"""Names that are no lengths, though they may hold the word for one."""
+"""Names that are not lengths even where they match ``_LENGTH``."""
 _WIDTH_UNLESS_LENGTH = re.compile(
     r"^(?:num|n|d|dim)_|_(?:d|num|n)_|_(?:dim|width|state)$|^dff$|^(?:state|inner|proj)_size$|_state_size$"
 )
-"""Names that are no lengths unless they hold the word for one, as ``linear_conv_kernel_dim``."""
+"""Names that are not lengths unless they also match ``_LENGTH``, as ``linear_conv_kernel_dim`` does."""
 
 
 def entries(value: Any, name: str = "") -> Iterator[Entry]:
-    """Every whole number above 1 in a configuration's plain values, nested ones and lists' under the nearest name."""
+    """Yield every integer above 1 in a configuration's plain values; list items take the name of the nearest key."""
     if isinstance(value, dict):
         off = {"sliding_window"} if value.get("use_sliding_window") is False else set()
         for key, inner in value.items():
@@ -55,19 +55,19 @@ def entries(value: Any, name: str = "") -> Iterator[Entry]:
 
 
 def is_window(name: str) -> bool:
-    """Whether a number of this name is how far attention reaches."""
+    """Whether a number of this name is the reach of attention."""
     return name.endswith(("window", "window_size")) or name == "attention_chunk_size"
 
 
 def turning_points(config: Any, modules: Iterable[nn.Module] = ()) -> list[int]:
-    """Lengths in tokens at which a model may begin to do something else, ascending.
+    """Lengths in tokens at which a model's computation may change, ascending.
 
-    Each size; its half, since some windows are counted to both sides; and the product of every two, as of the blocks
-    that are chosen and the tokens in one.
+    They are each size, half of it (some windows count both sides), and the product of every two sizes (for example the
+    number of selected blocks times the tokens per block).
 
     Args:
         config: the model's configuration.
-        modules: the model's, for sizes that its code keeps to itself.
+        modules: the model's modules, for sizes that appear only in their attributes.
     """
     found = {each for each in entries(config.to_dict()) if _may_be_length(each.name)}
     own = {each for module in modules for each in entries(_own(module)) if _LENGTH.search(each.name)}

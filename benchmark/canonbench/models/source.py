@@ -1,4 +1,4 @@
-"""What a ``--model`` names: a folder, hub id, adapter, edit run's artefact, GGUF file, ensemble, or a demo model."""
+"""Parse ``--model``: a folder, hub id, adapter, edit artefact, GGUF file, ensemble or demo model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from canonbench.models.demo import SHIPPED, shipped_path
 from canonbench.models.folders import ADAPTER_CONFIG, CONFIG, EDIT_FILE, look_inside
 
 DEMOS = ("demo", *SHIPPED)
-"""``demo`` is fetched on first use, the others come with the package."""
+"""``demo`` is fetched on first use; the others ship with the package."""
 
 
 @dataclass(frozen=True)
@@ -22,18 +22,18 @@ class Source:
 
     kind: Kind
     name: str
-    """As the user wrote it; for a hub id without the revision."""
+    """As the user wrote it; a hub id without its revision."""
     path: Path | None = None
     revision: str | None = None
-    """Of a hub id: as the user wrote it, and once loaded the exact commit."""
+    """The revision of a hub id: as the user wrote it, then the exact commit once the model is loaded."""
 
 
 def parse_source(name: str | Path) -> Source:
-    """Tell what ``name`` is, by looking at the disk first.
+    """Find out what kind of model ``name`` is; files on disk take precedence over hub ids.
 
     Raises:
-        UsageError: it is neither on disk nor could it be a hub id.
-        CanonbenchError: it is a folder without a model.
+        UsageError: ``name`` is not on disk and is not a valid hub id.
+        CanonbenchError: ``name`` is a folder without a model.
     """
     text = str(name)
     if is_ensemble(text):
@@ -57,7 +57,7 @@ def parse_source(name: str | Path) -> Source:
 
 
 def _kind_of(folder: Path) -> Kind:
-    """What a model folder holds, by the first of the files that tell."""
+    """The kind of model in a folder, from the first marker file found."""
     tell: tuple[tuple[str, Kind], ...] = ((ADAPTER_CONFIG, "peft"), (EDIT_FILE, "edit"), (CONFIG, "folder"))
     for file, kind in tell:
         if (folder / file).is_file():

@@ -1,6 +1,7 @@
-"""Which file of a checkpoint holds which weight: what the index says, and nothing else.
+"""Find and read the weights of a checkpoint, and undo names that a wrapper gave them.
 
-Names of weights that were saved out of a wrapper: torch.compile, DistributedDataParallel, FSDP, PEFT.
+The file of each weight is the one that the index names; leftover copies elsewhere must agree with it. Wrappers that
+change names are torch.compile, DistributedDataParallel, FSDP and PEFT.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ from canonbench.models.load_errors import one_line
 
 
 def weight_places(folder: Path, *, allow_pickle: bool) -> dict[str, Path]:
-    """The names of all weights of a model folder, each with the file it is to be read from.
+    """The file of each weight in a model folder, by the weight's name.
 
-    A folder may hold copies of a weight that are left over from an earlier save: a whole file beside an index, or a
-    second copy in a shard. Equal copies do no harm.
+    A folder may hold copies of a weight left over from an earlier save: a whole file beside an index, or a second copy
+    in a shard. Equal copies are accepted.
 
     Args:
         folder: a model folder.
-        allow_pickle: read pickles, with ``weights_only=True``, where there are no safetensors.
+        allow_pickle: read pickles, with ``weights_only=True``, if there are no safetensors.
 
     Raises:
-        CanonbenchError: the index names a file that is not there or does not hold the weight, or two files hold
-            different values of one weight; both are named.
+        CanonbenchError: the index names a file that is missing or does not hold the weight, or two files hold
+            different values of one weight; the message names both.
     """
     found = files.names(folder)
     whole, index = folder / files.WEIGHTS, folder / files.INDEX
@@ -49,7 +50,7 @@ def weight_places(folder: Path, *, allow_pickle: bool) -> dict[str, Path]:
                 f"{index} places {name!r} in {path.name}, which does not hold it ({holder} does); copy it "
                 "again, or save it again with save_pretrained"
             )
-    if whole.is_file() and whole not in held:  # which transformers would read instead of what the index names
+    if whole.is_file() and whole not in held:  # transformers would read it instead of the shards
         _require_same_model(whole, index, places)
     read = _Reading()
     for path, names in held.items():
@@ -64,7 +65,7 @@ def weight_places(folder: Path, *, allow_pickle: bool) -> dict[str, Path]:
 
 
 def _require_same_model(whole: Path, index: Path, places: Mapping[str, Path]) -> None:
-    """CanonbenchError unless a whole file holds what the shards of an index hold."""
+    """CanonbenchError unless a whole file holds the same weights as the shards of an index."""
     names, read = stored_names(whole), _Reading()
     why = None
     if odd := sorted(names ^ places.keys()):
@@ -82,13 +83,13 @@ def _require_same_model(whole: Path, index: Path, places: Mapping[str, Path]) ->
 
 
 def read_weights(places: Mapping[str, Path]) -> dict[str, Any]:
-    """The weights of a checkpoint by name, on the CPU; of safetensors, read when they are used."""
+    """The weights of a checkpoint by name, on the CPU; safetensors are memory-mapped and read on first use."""
     read = _Reading()
     return {name: read(path, name) for name, path in places.items()}
 
 
 def _indexed(folder: Path, index: Path) -> dict[str, Path]:
-    """What the index says: weight to shard. CanonbenchError if a shard is not there."""
+    """The index as a map from weight name to shard path; CanonbenchError if a shard is missing."""
     shards = files.read_json(index).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise CanonbenchError(f"{index} is not the index of a sharded checkpoint: it has no 'weight_map'")
@@ -115,13 +116,13 @@ def stored_names(path: Path) -> set[str]:
 
 
 class _Reading:
-    """Reads weights out of several files, each of which it opens once."""
+    """Reads weights from several files and opens each file once."""
 
     def __init__(self) -> None:
         self._open: dict[Path, Callable[[str], Any]] = {}
 
     def __call__(self, path: Path, name: str) -> Any:
-        """The weight of that name in a file."""
+        """The weight ``name`` in the file ``path``."""
         if path not in self._open:
             is_pickle = path.suffix != ".safetensors"
             content: Any = _unpickled(path, map_location="cpu") if is_pickle else safe_open(path, framework="pt")
@@ -139,7 +140,7 @@ def _unpickled(path: Path, **how: Any) -> dict[str, Any]:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Whether two tensors are the same, bit for bit (NaN included)."""
+    """Whether two tensors are bitwise equal (NaN included)."""
 
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
@@ -151,30 +152,27 @@ INNER = {
     "_fsdp_wrapped_module": "FSDP",
     "_checkpoint_wrapped_module": "activation checkpointing",
 }
-"""Parts of names that stand for a wrapper wherever they are, and whose they are."""
+"""Name components that wrappers insert anywhere, and the wrapper of each."""
 OUTER = {"module.": "DistributedDataParallel", "base_model.model.": "PEFT"}
-"""Beginnings of names that stand for a wrapper where every name has them."""
+"""Name prefixes that wrappers add to every name, and the wrapper of each."""
 PEFT_PREFIX = "base_model.model."
 LEFT_IN = re.compile(r"(\.(?:lora|ia3|oft|boft|hada|lokr|vera)_[A-Za-z0-9_]+)\.(?!weight$|bias$)\w+")
-"""Where the name of an adapter stands while it is on its model."""
+"""An adapter's own name inside a weight name, as in ``lora_A.default.weight``; group 1 is what comes before it."""
 UNMERGED = (".base_layer.", ".lora_", ".original_module.", ".modules_to_save.", ".token_adapter.")
-"""What the names of a model with an adapter still on it contain."""
+"""Name components that show that an adapter was not merged before saving."""
 
 
 class Unwrapped(NamedTuple):
-    """The weights of a checkpoint by the names that they had before the model was wrapped."""
+    """Weight names of a checkpoint without the parts that wrappers added."""
 
     names: dict[str, str]
-    """By the names in the checkpoint."""
+    """Unwrapped names by the names in the checkpoint."""
     whose: str
-    """Which wrappers, for people, as ``torch.compile ('_orig_mod.')``."""
+    """The wrappers, for messages, as ``torch.compile ('_orig_mod.')``."""
 
 
 def unwrapped(names: Collection[str]) -> Unwrapped | None:
-    """The names of a checkpoint's weights without those of wrappers; None if there is nothing to take away.
-
-    Nor is anything taken away where two names would become one: which is meant cannot be told.
-    """
+    """Remove wrappers' parts from weight names; None if there are none, or if two names would become equal."""
     plain = {name: _without_inner(name) for name in names}
     found = {f"{part}.": who for part, who in INNER.items() if any(part in name.split(".") for name in names)}
     while outer := next((each for each in OUTER if plain and _all_begin(plain.values(), each)), None):
@@ -194,12 +192,12 @@ def _without_inner(name: str) -> str:
 
 
 def explained(path: Path, missing: Collection[str], unexpected: Collection[str]) -> str | None:
-    """What became of a checkpoint, some of whose weights are missing and others not used; None if that cannot be told.
+    """Explain why some of a checkpoint's weights are missing and others unused; None if the cause is unknown.
 
     Args:
-        path: of the checkpoint.
-        missing: names that the model has and the checkpoint has not.
-        unexpected: names that the checkpoint has and the model has not.
+        path: the checkpoint.
+        missing: names in the model only.
+        unexpected: names in the checkpoint only.
     """
     if any(each in f".{name}" for name in unexpected for each in UNMERGED):
         return (
@@ -217,7 +215,7 @@ def explained(path: Path, missing: Collection[str], unexpected: Collection[str])
 
 
 def _renaming(path: Path, prefix: str) -> str:
-    """A command that takes a prefix away from the names in every safetensors file of a folder."""
+    """A shell command that removes a prefix from the weight names of a folder's safetensors."""
     index = f"; pathlib.Path(r'{path}', '{files.INDEX}').unlink(missing_ok=True)"
     return (
         'python -c "import pathlib, safetensors.torch as s; '
@@ -228,13 +226,13 @@ def _renaming(path: Path, prefix: str) -> str:
 
 
 def adapter_names(found: Collection[str]) -> dict[str, str]:
-    """The names in an adapter's file as PEFT writes them, by the names there.
+    """The names that PEFT would write, by the names in an adapter's file.
 
-    Put right are wrappers, a prefix ``base_model.model.`` that all lack or that is there more than once, and an
-    adapter's name that was left in (``lora_A.default.weight``). Any other name stays as it is.
+    Corrected are wrapper parts, a ``base_model.model.`` prefix that is missing everywhere or repeated, and an adapter
+    name that was left in (``lora_A.default.weight``). Other names stay unchanged.
 
     Args:
-        found: the names in the file; not of prompt tuning and its relatives, which PEFT gives no prefix.
+        found: the names in the file; not for prompt-learning adapters, whose names have no prefix in PEFT.
     """
     lacking = not any(name.startswith("base_model.") for name in map(_without_inner, found))
     return {name: _as_peft_writes(name, lacking=lacking) for name in found}
@@ -247,7 +245,7 @@ def _as_peft_writes(name: str, *, lacking: bool) -> str:
 
 
 def without_prefixes(name: str) -> str:
-    """A weight's name without wrappers, those of PEFT included."""
+    """A weight's name without the parts that wrappers, PEFT included, added."""
     core = _without_inner(name)
     while outer := next((each for each in OUTER if core.startswith(each)), None):
         core = core.removeprefix(outer)
@@ -255,7 +253,7 @@ def without_prefixes(name: str) -> str:
 
 
 def what_happened(name: str, own: str) -> str:
-    """Why a name in an adapter's file is not ``own``, the one that PEFT gives, for people."""
+    """A phrase for messages: how ``name`` in an adapter's file came to differ from ``own``, the name PEFT gives."""
     if found := [who for part, who in INNER.items() if part in name.split(".")]:
         return f"saved out of {found[0]}"
     if name.startswith("module."):
@@ -267,13 +265,13 @@ def what_happened(name: str, own: str) -> str:
 
 
 def require_one_name(names: Collection[str], prefix: str, own: Collection[str], path: Path) -> None:
-    """CanonbenchError if a checkpoint holds a weight twice: with and without the prefix of the model's body.
+    """CanonbenchError if a checkpoint holds a weight twice: with and without the base model's prefix.
 
     Args:
-        names: in the checkpoint.
-        prefix: as ``transformer`` or ``model``.
-        own: the names of the model's weights.
-        path: of the checkpoint.
+        names: weight names in the checkpoint.
+        prefix: the base model's prefix, such as ``transformer`` or ``model``.
+        own: weight names in the model.
+        path: the checkpoint.
     """
     for name in sorted(names):
         longer = f"{prefix}.{name}"

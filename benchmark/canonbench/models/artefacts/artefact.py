@@ -1,4 +1,4 @@
-"""Artefacts: what is kept of an edited model. Its base, by name and fingerprint, and whatever the edit changed."""
+"""Save and open artefacts: an edited model stored as the name and fingerprint of its base and what the edit changed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class Named(Protocol):
-    """A model by name, as ``Source`` and a row's ``ModelReference`` are."""
+    """Anything that names a model, such as ``Source`` or a row's ``ModelReference``."""
 
     @property
     def name(self) -> str:
-        """What ``--model`` takes."""
+        """The name in the form that ``--model`` takes."""
 
     @property
     def revision(self) -> str | None:
@@ -39,22 +39,23 @@ class Named(Protocol):
 def save_artefact(
     model: Any, folder: Path, *, base: Named, base_fingerprint: Fingerprint, record: Mapping[str, Any]
 ) -> None:
-    """Keep an edited model in ``folder``; ``load_model`` opens it, and it then scores the same, bit for bit.
+    """Save an edited model in ``folder``; ``load_model`` opens it with bitwise identical scores.
 
-    A PeftModel becomes a PEFT folder, an InContext its token ids, a Backpack with edited senses the vectors that were
-    added to them, and any other causal LM the new values of the weights that differ from the base's. Beside them lies
-    ``canonbench_edit.json``. The folder appears complete or not at all; an older artefact of that name is replaced.
+    What is saved depends on the model: a PeftModel's adapter, an InContext's token ids, the vectors added to a
+    Backpack's senses, or, for any other causal LM, the new values of the weights that differ from the base's.
+    ``canonbench_edit.json`` is written beside them. The folder appears complete or not at all and replaces an older
+    artefact of the same name.
 
     Args:
         model: the edited model.
-        folder: where to keep it; its parent folder is made if need be.
-        base: the model that was edited, by name.
-        base_fingerprint: of the base, in the dtype of ``model``.
-        record: how it came about, for people: method, hyperparameters, task, seed, candidate.
+        folder: the target; its parent folder is created if necessary.
+        base: the name of the model that was edited.
+        base_fingerprint: the base's fingerprint, in the dtype of ``model``.
+        record: how the edit was made, for readers: method, hyperparameters, task, seed, candidate.
 
     Raises:
-        NotKept: the model has another architecture than its base or is the unedited model, or is otherwise more than
-            an artefact holds, as far as its weights tell (see ``canonbench.models.artefacts.proof`` for the rest).
+        NotKept: the model differs in architecture from its base, is unedited, or has other changes that an artefact
+            cannot hold. Only weights are checked here; ``canonbench.models.artefacts.proof`` checks the rest.
         CanonbenchError: a weight is NaN, or the folder cannot be written.
     """
     from peft import PeftModel  # noqa: PLC0415  (seconds to import)
@@ -88,29 +89,29 @@ def save_artefact(
 
 
 def open_artefact(folder: Path, base: LoadedModel) -> LoadedModel:
-    """The edited model of an artefact, made of ``base`` in place; as ``load_model``, for a base that is at hand.
+    """Apply an artefact to ``base``, in place; like ``load_model``, but for a base that is already loaded.
 
     Raises:
-        CanonbenchError: ``base`` is another model than the one that was edited, in another dtype, or a file is missing
-            or corrupt.
+        CanonbenchError: ``base`` is not the model that was edited, or has another dtype, or a file is missing or
+            corrupt.
     """
     require_base(base.model, EditFile.read(folder), folder, base.source.name)
     return replace(base, model=apply_edit(base.model, folder, Trust()), source=parse_source(folder))
 
 
 def is_artefact(folder: Path) -> bool:
-    """Whether a folder holds a whole artefact, as far as can be told without reading it."""
+    """Whether a folder holds an artefact; its content is not read."""
     return (folder / files.EDIT_FILE).is_file()
 
 
 def lasting_name(name: str) -> str:
-    """A model's name from wherever it is read: a folder or file on this machine by its absolute path."""
+    """A model's name that works from any working folder: local paths become absolute."""
     path = Path(name).expanduser()
     return str(path.absolute()) if name and name not in DEMOS and path.exists() else name
 
 
 def base_of_edit(folder: Path) -> str:
-    """The base that an artefact without PEFT files names; a relative path is looked up from the folder too.
+    """The base named by an artefact without PEFT files; a relative path is looked up from the folder too.
 
     Raises:
         CanonbenchError: ``canonbench_edit.json`` is damaged.
@@ -120,7 +121,7 @@ def base_of_edit(folder: Path) -> str:
 
 
 def require_base(model: Any, edit: EditFile, what: str | Path, base: str | Path) -> None:
-    """CanonbenchError unless ``model`` is the one that was edited."""
+    """CanonbenchError unless ``model`` has the base fingerprint recorded in ``edit``."""
     found = _hashes(fingerprint(model))
     if found != edit.base.fingerprint:
         part = "weights" if found.weights != edit.base.fingerprint.weights else "configuration"
@@ -131,7 +132,7 @@ def require_base(model: Any, edit: EditFile, what: str | Path, base: str | Path)
 
 
 def apply_edit(base: Any, folder: Path, trust: Trust, say: Callable[[str], None] = lambda _line: None) -> Any:
-    """The edited model of an adapter's or artefact's folder, made of its base in place.
+    """Apply an adapter or artefact to its base, in place, and return the edited model.
 
     Raises:
         CanonbenchError: a file is missing or corrupt, or does not fit the base.

@@ -1,6 +1,6 @@
-"""An adapter as it will be scored once it is kept and opened again, while it is still being trained.
+"""Deltas: write and read the full new values of the weights that an edit changed.
 
-The weights that an edit changed, whole, and nothing else.
+``as_scored`` shows an adapter in training as the merged model that its saved artefact will be scored as.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from canonbench.models.load_errors import one_line
 
 @contextmanager
 def as_scored(model: nn.Module) -> Iterator[Any]:
-    """The model that ``load_model`` would make of ``model``'s artefact, without a second copy of it.
+    """Yield the model that ``load_model`` would make of ``model``'s artefact, without copying the whole model.
 
     An adapter that ``load_model`` merges, or one that changes nothing, is merged in place, by the same code in the same
-    order, and what is yielded is the plain model below it: scores inside are bit for bit those of the artefact.
-    Afterwards every weight, module and setting is what it was, bit for bit, so that training goes on as if nothing had
-    happened. In between, the weights under the adapter are held twice. Any other model is yielded as it is.
+    order. The plain merged model is yielded, and its scores are bitwise those of the artefact. On exit every weight,
+    module and setting is restored bitwise, so that training can continue. Meanwhile the weights under the adapter are
+    held twice. Any other model is yielded unchanged.
 
-    Inside, the model is in evaluation mode; afterwards every module is in the mode that it was in.
+    The model is in evaluation mode inside; on exit every module returns to its former mode.
     """
     from peft import PeftModel  # noqa: PLC0415  (seconds to import)
 
@@ -57,7 +57,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _merged(model: Any) -> Iterator[nn.Module]:
-    """The merged plain model; afterwards the adapter is back."""
+    """Yield the merged plain model; restore the adapter on exit."""
     base = model.get_base_model()
     states = [_attributes(each) for each in (base.config, *model.modules())]
     weights = _weights_below_adapters(model)
@@ -65,19 +65,19 @@ def _merged(model: Any) -> Iterator[nn.Module]:
     places = [weight.data for weight in weights]
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that tied embeddings part is the adapter's doing, and undone below
+            warnings.simplefilter("ignore")  # peft warns that tied embeddings come apart; it is undone below
             merged = model.merge_and_unload()
         yield merged
     finally:
         for thing, attributes in states:
             _restore(thing, attributes)
         for weight, place, content in zip(weights, places, copies, strict=True):
-            place.copy_(content)  # where it was, because another weight may be tied to it
+            place.copy_(content)  # in the same memory, because another weight may be tied to it
             weight.data = place
 
 
 def _weights_below_adapters(model: nn.Module) -> list[Tensor]:
-    """The weights that merging may change, each once."""
+    """The weights that merging may change, without duplicates."""
     from peft.tuners.tuners_utils import BaseTunerLayer  # noqa: PLC0415  (slow to import)
 
     layers = [module.get_base_layer() for module in model.modules() if isinstance(module, BaseTunerLayer)]
@@ -86,7 +86,7 @@ def _weights_below_adapters(model: nn.Module) -> list[Tensor]:
 
 
 def _attributes(thing: Any) -> tuple[Any, dict[str, tuple[Any, Any]]]:
-    """All attributes of an object, and copies of those that are lists or dictionaries."""
+    """An object with all its attributes, and shallow copies of those that are lists, sets or dictionaries."""
     return thing, {
         name: (value, copy.copy(value) if isinstance(value, list | set | dict) else None)
         for name, value in vars(thing).items()
@@ -94,7 +94,7 @@ def _attributes(thing: Any) -> tuple[Any, dict[str, tuple[Any, Any]]]:
 
 
 def _restore(thing: Any, attributes: dict[str, tuple[Any, Any]]) -> None:
-    """Give an object back the attributes it had; containers keep their identity and get back what was in them."""
+    """Restore an object's attributes; containers keep their identity and get their old content back."""
     vars(thing).clear()
     for name, (value, content) in attributes.items():
         if isinstance(content, list):
@@ -109,10 +109,10 @@ OTHER = "a different architecture"
 
 
 def changed_tensors(edited: Fingerprint, base: Fingerprint) -> dict[str, str]:
-    """The tensors whose values differ from the base's, and their hashes.
+    """The tensors whose values differ from the base's, with their hashes.
 
     Raises:
-        NotKept: tensors, shapes, dtypes or the configuration are not the base's, or no value differs.
+        NotKept: names, shapes, dtypes or the configuration differ from the base's, or no value differs.
     """
     if odd := sorted(edited.tensors.keys() ^ base.tensors.keys()):
         owner = "only the edited model" if odd[0] in edited.tensors else "only the base"
@@ -129,11 +129,11 @@ def changed_tensors(edited: Fingerprint, base: Fingerprint) -> dict[str, str]:
 
 
 def write_delta(model: Any, changed: Mapping[str, str], path: Path) -> None:
-    """Write the new values; the tensors are written from where they are, so the model is not held twice.
+    """Write the changed tensors to ``path``, without a second copy of the model in memory.
 
     Raises:
-        NotKept: weights that are tied in the base have come apart.
-        OSError, SafetensorError: the disk is full, or cannot be written.
+        NotKept: weights that are tied in the base now differ.
+        OSError, SafetensorError: the disk is full, or the file cannot be written.
     """
     state, tied = model.state_dict(), getattr(model, "all_tied_weights_keys", {})
     for name, source in tied.items():
@@ -144,10 +144,10 @@ def write_delta(model: Any, changed: Mapping[str, str], path: Path) -> None:
     places: set[int] = set()
     for name in sorted(changed):
         if (owner := tied.get(name, name)) in owners:
-            continue  # as the base ties them: written once
+            continue  # tied in the base: written once
         owners.add(owner)
         tensor = state[name].contiguous()
-        # the method has tied what the base does not: each has its own, for so the base will hold them
+        # weights that only the method tied are written separately, because the base holds them separately
         tensors[name] = tensor.clone() if tensor.untyped_storage().data_ptr() in places else tensor
         places.add(tensors[name].untyped_storage().data_ptr())
     save_file(tensors, path)
@@ -155,12 +155,12 @@ def write_delta(model: Any, changed: Mapping[str, str], path: Path) -> None:
 
 @torch.no_grad()
 def apply_delta(model: Any, changed: Mapping[str, str], path: Path) -> None:
-    """Put the new values into the base model, in place, in its own dtype.
+    """Copy the new values into the base model, in place, in its own dtype.
 
     Args:
         model: the base; its weights have the names and shapes of the edited model's.
-        changed: what ``changed_tensors`` said when the delta was written.
-        path: the file.
+        changed: the result of ``changed_tensors`` when the delta was written.
+        path: the delta's file.
 
     Raises:
         CanonbenchError: the file is missing, corrupt, or not the one that was written.
@@ -171,12 +171,12 @@ def apply_delta(model: Any, changed: Mapping[str, str], path: Path) -> None:
 
 
 def stored_values(state: Mapping[str, Tensor], changed: Mapping[str, str], path: Path) -> Iterator[tuple[str, Tensor]]:
-    """The new values, ascending by name, each read when it is asked for and checked; of tied weights one.
+    """Yield the new values in order of name; each is read lazily and checked by its hash, tied weights only once.
 
     Args:
-        state: the base's state dict, which says what is tied.
-        changed: what ``changed_tensors`` said when the delta was written.
-        path: the file.
+        state: the base's state dict, which shows which weights are tied.
+        changed: the result of ``changed_tensors`` when the delta was written.
+        path: the delta's file.
 
     Raises:
         CanonbenchError: the file is missing, corrupt, or not the one that was written.
@@ -189,11 +189,11 @@ def stored_values(state: Mapping[str, Tensor], changed: Mapping[str, str], path:
             file = stack.enter_context(safe_open(path, framework="pt"))
         for name in sorted(file.keys()):
             with one_line(f"the edit {path}"):
-                value = file.get_tensor(name).clone()  # what is checked is what is used, whatever becomes of the file
+                value = file.get_tensor(name).clone()  # a copy, so that later changes of the file do not matter
             if tensor_hash(name, value) != changed.get(name):
                 raise CanonbenchError(f"{path}: {name!r} is not what was written there; copy the artefact again")
             if rest.pop(name, None) is None:
-                continue  # tied to one that was read already
+                continue  # tied to a weight that was already read
             written = {other for other in rest if state[other].data_ptr() == state[name].data_ptr()}
             for other in written:
                 if rest.pop(other) != changed[name]:

@@ -1,4 +1,4 @@
-"""``canonbench_edit.json``: what an edit run says of a model that it kept."""
+"""``canonbench_edit.json``: the description of an edited model that an edit run saved."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORMAT: Literal[1] = 1
 
 
 class NotKept(CanonbenchError):
-    """An artefact cannot hold all of an edited model: the edit is at fault, not the disk."""
+    """An artefact cannot hold everything the edit changed; the cause is the edit, not the disk."""
 
 
 class _Part(BaseModel):
@@ -23,7 +23,7 @@ class _Part(BaseModel):
 
 
 class Hashes(_Part):
-    """A model's fingerprint, without its tensors."""
+    """A model's fingerprint without the hashes of single tensors."""
 
     weights: str
     """SHA-256 over all tensors."""
@@ -35,24 +35,24 @@ class EditedBase(_Part):
     """The model that was edited."""
 
     name: str
-    """What ``--model`` takes; a folder or file on this machine by its absolute path."""
+    """The name as ``--model`` takes it; a local folder or file by its absolute path."""
     revision: str | None
     """The exact commit of a hub id."""
     fingerprint: Hashes
-    """What it is, whatever it is called."""
+    """Hashes that identify the base by content."""
 
 
 class Context(_Part):
-    """What an in-context edit puts in front of every sequence."""
+    """The context that an in-context edit puts before every sequence."""
 
     ids: list[int]
     """Token ids."""
     text: str
-    """The same for people."""
+    """The same as text, for readers."""
 
 
 class EditFile(_Part):
-    """The content of the file."""
+    """The content of ``canonbench_edit.json``."""
 
     format: Literal[1]
     """Version of this format."""
@@ -61,20 +61,20 @@ class EditFile(_Part):
     ``senses``: vectors added to senses of a Backpack, in senses.safetensors. ``in-context``: a context and no
     weights."""
     canonbench: str
-    """The version that wrote it."""
+    """The version of canonbench that wrote the file."""
     base: EditedBase
     """The model that was edited."""
     dtype: str
-    """Of the weights when they were edited, as ``float32``."""
+    """The dtype in which the weights were edited, as ``float32``."""
     fingerprint: Hashes
-    """Of the edited model as it is scored."""
+    """Hashes of the edited model as it is scored."""
     record: dict[str, JsonValue]
-    """How it came about: method, hyperparameters, task, seed, candidate."""
+    """How the edit was made: method, hyperparameters, task, seed, candidate."""
     tensors: dict[str, str] | None = None
-    """Of a delta: every tensor that differs from the base's, and the hash of its new value. Of senses: every tensor
-    that the base does not have."""
+    """Hashes of tensors by name. For a delta: the new values of every tensor that differs from the base's. For
+    senses: every tensor that the base does not have."""
     context: Context | None = None
-    """Of an in-context edit."""
+    """The context, for an in-context edit only."""
 
     def write(self, folder: Path) -> None:
         """Write the file into an artefact's folder."""
@@ -83,10 +83,10 @@ class EditFile(_Part):
 
     @classmethod
     def read(cls, folder: Path) -> EditFile:
-        """The file in an artefact's folder.
+        """Read the file in an artefact's folder.
 
         Raises:
-            CanonbenchError: it is damaged, or of a format that this version does not know.
+            CanonbenchError: the file is damaged, or its format is unknown to this version.
         """
         path = folder / files.EDIT_FILE
         content = read_json(path)

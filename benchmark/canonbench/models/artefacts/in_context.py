@@ -1,4 +1,4 @@
-"""A model with a fixed context in front of everything that it is given."""
+"""In-context edits: a model that reads a fixed context before every sequence."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from canonbench.models.architecture import (
 
 
 class InContext(nn.Module):
-    """A causal LM that has read a context before each sequence; it answers for the sequence's tokens alone.
+    """A causal LM with a fixed context before each sequence; it returns logits for the sequence's tokens only.
 
-    The keys and values of the context are computed once and shared by every row of every batch. Positions go on from
-    the context's, and every token sees all of the context that its attention window reaches. No weight is changed; the
-    fingerprint tells the wrapper from the model, and one context from another, by the buffer ``context_ids``. Weights
-    of the wrapped model that change afterwards would not reach the keys and values: make a new wrapper instead.
+    The context's keys and values are computed once and shared by every row of every batch. Positions continue from the
+    context's, and every token attends to all of the context within its attention window. No weight is changed: the
+    buffer ``context_ids`` makes the fingerprint differ from the plain model's and between contexts. If weights of the
+    wrapped model change later, the cached keys and values are stale: make a new wrapper.
     """
 
     context_ids: Tensor
@@ -36,12 +36,12 @@ class InContext(nn.Module):
 
         Args:
             model: a transformers causal LM in evaluation mode.
-            ids: the context's token ids, the tokenizer's BOS among them where it has one.
-            text: the context for people.
+            ids: the context's token ids, including the tokenizer's BOS if it has one.
+            text: the context as text, for readers.
 
         Raises:
-            CanonbenchError: the context leaves no room, or the model has no key-value cache that gives the answers of
-                plain prepending.
+            CanonbenchError: the context is empty or fills the model's context length, or the model has no key-value
+                cache that gives the same logits as prepending the context.
         """
         super().__init__()
         limit = context_length(model)
@@ -56,28 +56,28 @@ class InContext(nn.Module):
 
     @property
     def config(self) -> Any:
-        """Of the wrapped model."""
+        """The wrapped model's configuration."""
         return self.model.config
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the wrapped model."""
+        """The wrapped model's dtype."""
         dtype: torch.dtype = self.model.dtype
         return dtype
 
     @property
     def device(self) -> torch.device:
-        """Of the wrapped model."""
+        """The wrapped model's device."""
         device: torch.device = self.model.device
         return device
 
     @property
     def num_context_tokens(self) -> int:
-        """Tokens in front of every sequence."""
+        """The number of tokens before every sequence."""
         return len(self.context_ids)
 
     def get_output_embeddings(self) -> Any:
-        """Of the wrapped model."""
+        """The wrapped model's output layer."""
         return self.model.get_output_embeddings()
 
     def forward(
@@ -87,13 +87,13 @@ class InContext(nn.Module):
         position_ids: Tensor | None = None,
         use_cache: bool = False,  # noqa: ARG002
     ) -> Any:
-        """Logits (B, T, V) of the given tokens, in what the wrapped model returns.
+        """Run the forward pass; the wrapped model's output type, with logits (B, T, V) of the given tokens.
 
         Args:
             input_ids: (B, T).
-            attention_mask: (B, T), or (B, 1, T, T) boolean or additive; how the given tokens see each other.
+            attention_mask: (B, T), or (B, 1, T, T) boolean or additive; covers the given tokens only.
             position_ids: (B, T), counted from the first given token.
-            use_cache: ignored: nothing of a sequence is kept.
+            use_cache: ignored; no keys or values of a sequence are kept.
         """
         rows, width = input_ids.shape
         front = self.num_context_tokens
@@ -112,18 +112,18 @@ class InContext(nn.Module):
         return output
 
     def _context(self) -> list[tuple[Tensor, Tensor]]:
-        """Keys and values (1, heads, C, D) of the context, per layer."""
+        """The context's keys and values (1, heads, C, D) of each layer, computed on first use."""
         if self._front is None:
-            # without a configuration the cache keeps all of a sliding window's tokens, and the masks do the sliding
+            # without a configuration the cache keeps all tokens even for sliding windows, which the masks then apply
             cache = DynamicCache()
-            # the output layer is handed no rows: of the context only keys and values are wanted
+            # pass no rows to the output layer: the context's logits are not needed
             with torch.no_grad(), before_output_layer(self.model, lambda hidden: hidden[:, :0]):
                 self.model(input_ids=self.context_ids[None], past_key_values=cache, use_cache=True)
             self._front = [_kept(layer) for layer in cache.layers]
         return self._front
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """As nn.Module does for ``to``; another device or dtype needs other keys and values."""
+        """As in nn.Module; also drops the cached keys and values, which depend on device and dtype."""
         self._front = None
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
@@ -135,7 +135,7 @@ def _kept(layer: Any) -> tuple[Tensor, Tensor]:
 
 
 class _Front(DynamicLayer):  # type: ignore[no-untyped-call]
-    """One layer's keys and values of the context, in front of a batch's, which are not kept."""
+    """A cache layer that puts the context's keys and values before a batch's and does not store the batch's."""
 
     def __init__(self, keys: Tensor, values: Tensor, rows: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -149,7 +149,7 @@ class _Front(DynamicLayer):  # type: ignore[no-untyped-call]
 
 @torch.inference_mode()
 def _require_cache(wrapper: InContext) -> None:
-    """CanonbenchError unless a few tokens after the context get the logits that they get in one sequence with it."""
+    """CanonbenchError unless a few tokens get the same logits by the cache as in one sequence with the context."""
     model = wrapper.model
     trouble = f"{type(model).__name__} cannot be given a context"
     if rope_limit(text_config(model)) < UNLIMITED:
@@ -158,8 +158,8 @@ def _require_cache(wrapper: InContext) -> None:
     whole = torch.cat([wrapper.context_ids[None], ids], -1)
     try:
         found = wrapper(ids).logits.float()
-    except Exception as error:  # each model says in its own way that it has no such cache
+    except Exception as error:  # models without such a cache raise different exceptions
         raise CanonbenchError(f"{trouble}: it has no key-value cache ({type(error).__name__})") from error
     wanted = model(input_ids=whole, use_cache=False).logits[:, -ids.shape[1] :].float()
-    if (found - wanted).abs().max() > 0.05 * wanted.std():  # rounding stays below, even in bfloat16
+    if (found - wanted).abs().max() > 0.05 * wanted.std():  # above rounding error, even in bfloat16
         raise CanonbenchError(f"{trouble}: with its key-value cache it gives other logits than without")

@@ -1,6 +1,7 @@
-"""PEFT adapters: put onto their base, with nothing silently ignored.
+"""Read and write PEFT adapters.
 
-An adapter in training as the files of PEFT that ``apply_adapter`` reads.
+``apply_adapter`` puts an adapter on its base and ignores nothing silently; ``write_adapter`` saves an adapter in
+training as PEFT files that it can read.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ Merging = Literal["changes", "changes nothing", "impossible"]
 
 
 def base_of(folder: Path) -> str:
-    """The base model that an adapter names; a relative path is looked up from the adapter's folder too.
+    """The base model named by an adapter; a relative path is looked up from the adapter's folder too.
 
     Raises:
-        CanonbenchError: the adapter's configuration is malformed, or names no base.
+        CanonbenchError: the adapter's configuration is malformed or names no base.
     """
     config = files.read_json(folder / files.ADAPTER_CONFIG)
     name, revision = config.get("base_model_name_or_path"), config.get("revision")
@@ -43,14 +44,13 @@ def base_of(folder: Path) -> str:
 
 
 def apply_adapter(base: Any, folder: Path, *, trust: Trust, say: Callable[[str], None] = lambda _line: None) -> Any:
-    """``base`` with the adapter on it: merged into the weights where that is possible and loses nothing, else wrapped.
+    """Put an adapter on ``base``, in place: merged into the weights if that is possible and exact, else unmerged.
 
-    Merging rounds the sum to the weights' dtype, which in bfloat16 or float16 would lose part of the edit. ``base`` is
-    changed in place.
+    Merging rounds the sum to the weights' dtype, which in bfloat16 or float16 would lose part of the edit.
 
     Raises:
         CanonbenchError: the adapter's weights are missing, corrupt or a pickle, do not fit the base, or change nothing;
-            or a whole model lies beside the adapter.
+            or the folder also holds a whole model.
     """
     _check_config(folder)
     _require_alone(folder)
@@ -66,25 +66,25 @@ def apply_adapter(base: Any, folder: Path, *, trust: Trust, say: Callable[[str],
             raise CanonbenchError(f"the adapter {folder} changes nothing: every weight it touches stays as it is")
         if merging == "changes" and merges_exactly(base):
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # tied embeddings may come apart: that is what the adapter does
+                warnings.simplefilter("ignore")  # peft warns if the adapter unties embeddings, which is intended
                 model = model.merge_and_unload()
     return model.eval()
 
 
 def merges_exactly(model: Any) -> bool:
-    """Whether the model's dtype has room for the sum of weight and adapter."""
+    """Whether the model's dtype is precise enough to merge an adapter (float32 or float64)."""
 
     return model.dtype in (torch.float32, torch.float64)
 
 
 def try_merging(model: Any) -> Merging:
-    """What merging the adapter would do to the weights, tried on copies of the layers until one changes."""
+    """Whether merging the adapter is possible and changes a weight, tried on copies of the layers until one changes."""
     from peft.utils import ModulesToSaveWrapper  # noqa: PLC0415  (slow to import)
 
     outcome = _try_layers(model)
     if outcome != "changes nothing":
         return outcome
-    # what a bias was before it was trained is not known here, so it counts as changed
+    # the original value of a trained bias is unknown here, so the bias counts as changed
     brings_weights = getattr(model.active_peft_config, "bias", "none") != "none" or any(
         isinstance(module, ModulesToSaveWrapper) for module in model.modules()
     )
@@ -92,7 +92,7 @@ def try_merging(model: Any) -> Merging:
 
 
 def _try_layers(model: Any) -> Merging:
-    """``try_merging`` of the layers alone, without the whole weights that an adapter may bring."""
+    """As ``try_merging``, but without the full weights and biases that an adapter may include."""
     from peft.tuners.tuners_utils import BaseTunerLayer  # noqa: PLC0415  (slow to import)
 
     layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
@@ -104,11 +104,11 @@ def _try_layers(model: Any) -> Merging:
 
 def _try_layer(layer: Any) -> Merging:
 
-    trial = copy.deepcopy(layer).float()  # one layer at a time, so that the model is never held twice
+    trial = copy.deepcopy(layer).float()  # one layer at a time, so that the model is never in memory twice
     before = copy.deepcopy(trial.get_base_layer().state_dict())
     try:
         trial.merge()
-    except Exception:  # each kind of adapter says in its own way that it cannot be merged
+    except Exception:  # adapter types that cannot be merged raise different exceptions
         return "impossible"
     after = trial.get_base_layer().state_dict()
     same = all(torch.equal(before[name], after[name]) for name in before)
@@ -116,7 +116,7 @@ def _try_layer(layer: Any) -> Merging:
 
 
 def _check_config(folder: Path) -> None:
-    """CanonbenchError if PEFT would not know the adapter's kind or would ignore one of its settings."""
+    """CanonbenchError if the adapter's type is unknown to PEFT, or PEFT would ignore one of its settings."""
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING  # noqa: PLC0415  (slow to import)
 
     path = folder / files.ADAPTER_CONFIG
@@ -135,7 +135,7 @@ def _check_config(folder: Path) -> None:
 
 
 def _require_alone(folder: Path) -> None:
-    """CanonbenchError if a whole model lies in the adapter's folder: which of the two is meant cannot be told."""
+    """CanonbenchError if the adapter's folder also holds a whole model, because the choice would be ambiguous."""
     for whole in (files.WEIGHTS, files.INDEX):
         if (folder / whole).is_file():
             raise CanonbenchError(
@@ -145,7 +145,7 @@ def _require_alone(folder: Path) -> None:
 
 
 def _stored(folder: Path) -> dict[str, Any]:
-    """The weights in the adapter's file, without the second copy that peft saves of a retrained layer's."""
+    """The weights in the adapter's file, without the duplicates that peft saves of retrained layers."""
 
     path = next(folder / name for name in (files.ADAPTER_WEIGHTS, files.ADAPTER_PICKLE) if (folder / name).is_file())
     found = read_weights(dict.fromkeys(stored_names(path), path))
@@ -155,7 +155,7 @@ def _stored(folder: Path) -> dict[str, Any]:
 
 
 def _replaces_weights(base: Any, stored: Mapping[str, Any]) -> bool:
-    """Whether an adapter's file holds other values of whole weights of the base, such as embeddings saved along."""
+    """Whether an adapter's file replaces full weights of the base, such as embeddings, with other values."""
 
     state = base.state_dict()
     for name, value in stored.items():
@@ -166,15 +166,15 @@ def _replaces_weights(base: Any, stored: Mapping[str, Any]) -> bool:
 
 
 def _wrap(base: Any, folder: Path, stored: Mapping[str, Any], say: Callable[[str], None]) -> Any:
-    """A PeftModel whose adapter weights are, by name, exactly those in the file.
+    """A PeftModel whose adapter weights match the file's exactly, by name.
 
-    Names that PEFT would not have given are put right where it is plain which they stand for.
+    Names that PEFT would write differently are corrected if that is unambiguous.
     """
     from peft import PeftConfig, PeftModel  # noqa: PLC0415  (slow to import)
 
     names = adapter_names(stored)
     is_prompt = PeftConfig.from_pretrained(str(folder)).is_prompt_learning
-    if is_prompt or len(set(names.values())) < len(names):  # which of two is meant cannot be told
+    if is_prompt or len(set(names.values())) < len(names):  # two names would become equal
         names = {name: name for name in stored}
     odd = [(name, own) for name, own in names.items() if name != own]
     with warnings.catch_warnings(), ExitStack() as stack:
@@ -193,7 +193,7 @@ def _wrap(base: Any, folder: Path, stored: Mapping[str, Any], say: Callable[[str
 
 @contextmanager
 def _renamed(folder: Path, stored: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Path]:
-    """The adapter in another folder, its weights by other names."""
+    """A temporary folder with a copy of the adapter, its weights renamed by ``names``."""
 
     with TemporaryDirectory(prefix="canonbench-") as place:
         shutil.copy(folder / files.ADAPTER_CONFIG, place)
@@ -202,7 +202,7 @@ def _renamed(folder: Path, stored: Mapping[str, Any], names: Mapping[str, str]) 
 
 
 def require_all_loaded(model: Any, folder: Path, adapter: str = "default") -> None:
-    """CanonbenchError unless an adapter's weights on ``model`` are, by name, exactly those in the folder's file."""
+    """CanonbenchError unless an adapter's weights on ``model`` match those in the folder's file, by name."""
     _require_all(model, set(_stored(folder)), folder, adapter)
 
 
@@ -217,7 +217,7 @@ def _require_all(model: Any, found: set[str], folder: Path, adapter: str) -> Non
 
 
 def _wanted_names(model: Any, adapter: str) -> set[str]:
-    """The names that PEFT gives an adapter's weights in a file."""
+    """The names that PEFT gives an adapter's weights when it saves them."""
     from peft import get_peft_model_state_dict  # noqa: PLC0415  (slow to import)
 
     # Never "auto": that asks the hub for the base's configuration.
@@ -225,7 +225,11 @@ def _wanted_names(model: Any, adapter: str) -> set[str]:
 
 
 def write_adapter(model: Any, part: Path, base: EditedBase, base_fingerprint: Fingerprint) -> None:
-    """PEFT's own files of the one active adapter."""
+    """Write the active adapter as PEFT files into the folder ``part``, with ``base`` as its base model.
+
+    Raises:
+        NotKept: the adapter changes nothing, more than one is active, or weights below it differ from the base's.
+    """
     if try_merging(model) == "changes nothing":
         raise NotKept("the unedited model: the adapter changes nothing")
     if len(model.active_adapters) != 1:
@@ -233,23 +237,23 @@ def write_adapter(model: Any, part: Path, base: EditedBase, base_fingerprint: Fi
     name = model.active_adapters[0]
     require_untouched(_below_adapter(model, name), base_fingerprint, "adapter")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # peft's doubts about embeddings: those that it tunes are saved
+        warnings.simplefilter("ignore")  # peft warns about embeddings, but those that it tunes are saved
         # never "auto": that asks the hub for the base's configuration
         model.save_pretrained(str(part), selected_adapters=[name], save_embedding_layers=False)
     if name != "default":
         for file in (part / name).iterdir():
             file.rename(part / file.name)
         (part / name).rmdir()
-    (part / "README.md").unlink(missing_ok=True)  # a form that nobody has filled in
+    (part / "README.md").unlink(missing_ok=True)  # an unfilled template
     path = part / files.ADAPTER_CONFIG
     config = files.read_json(path) | {"base_model_name_or_path": base.name, "revision": base.revision}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _below_adapter(model: Any, adapter: str) -> Fingerprint:
-    """Fingerprint of the weights below an adapter, by the names they have without it; of those it keeps itself, none.
+    """Fingerprint of the weights below an adapter, by their names without it.
 
-    Where the adapter trains a base layer's bias, for one, that bias is in the adapter's file.
+    Weights that the adapter's file holds, such as a trained bias of a base layer, are left out.
     """
     from peft import get_peft_model_state_dict  # noqa: PLC0415  (slow to import)
 
@@ -267,7 +271,7 @@ def _below_adapter(model: Any, adapter: str) -> Fingerprint:
 
 
 def require_untouched(found: Fingerprint, base: Fingerprint, what: str) -> None:
-    """NotKept if weights of the base that an artefact will not hold are not the base's."""
+    """NotKept if any weight in ``found``, which the artefact will not hold, differs from the base's."""
     odd = sorted(name for name, digest in found.tensors.items() if base.tensors.get(name, digest) != digest)
     if odd:
         raise NotKept(

@@ -1,7 +1,7 @@
-"""Whether an artefact holds all of a candidate: what is kept must answer as what the method yielded, to the last bit.
+"""Check that an artefact holds everything a candidate changed: both must give bitwise equal log-probabilities.
 
-An artefact of a plain model holds weights. A hook, an exchanged ``forward`` or another epsilon would be lost, and the
-artefact would be another model than the one that was scored.
+An artefact of a plain model holds only weights. A hook, a replaced ``forward`` or a changed epsilon would be lost, and
+the artefact would not be the model that was scored.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 Answers = list[Tensor]
-"""Per sequence, the log-probability of each of its tokens but the first, float64, on the CPU."""
+"""Log-probabilities (nats) of each sequence's tokens after the first, float64, on the CPU."""
 
 
 def answers(model: Any, sequences: Sequence[Sequence[int]]) -> Answers:
-    """What a model says of token sequences, each by itself, by its own ``forward``: nothing is cached or shared.
+    """Log-probabilities of token sequences by the model's own ``forward``, one sequence at a time without a cache.
 
     Args:
         model: a causal LM in evaluation mode.
@@ -29,7 +29,7 @@ def answers(model: Any, sequences: Sequence[Sequence[int]]) -> Answers:
 
 
 def differ(one: Answers, other: Answers) -> float:
-    """0 if they are the same to the last bit; else nats between them where they differ most, up to infinity."""
+    """The largest difference between two answers in nats: 0 if bitwise equal, infinity if only one is NaN."""
     apart = 0.0
     for mine, theirs in zip(one, other, strict=True):
         odd = (mine != theirs) & ~(mine.isnan() & theirs.isnan())
@@ -38,20 +38,23 @@ def differ(one: Answers, other: Answers) -> float:
 
 
 class Skeleton:
-    """A base's code and settings without its weights: what an artefact's weights will be put into."""
+    """A base model's code and settings without its weights, to run a candidate's weights in."""
 
     def __init__(self, model: nn.Module) -> None:
-        """Taken before a method sees ``model``. It holds no weights, so it takes no memory to speak of."""
+        """Copy ``model`` without its weights, so it takes almost no memory. Call before a method changes ``model``."""
         weights = model.state_dict(keep_vars=True)
         self.names = weights.keys()
         self.model: Any = copy.deepcopy(model, {id(each): _without_data(each) for each in weights.values()})
 
     def fits(self, model: Any) -> bool:
-        """Whether all that would be kept of a candidate are weights by the names of the base's."""
+        """Whether a candidate has the base's class and weight names, so that its artefact would hold only weights."""
         return type(model) is type(self.model) and model.state_dict().keys() == self.names
 
     def answers(self, model: Any, sequences: Sequence[Sequence[int]]) -> Answers:
-        """What the base's code says with the weights of a candidate that it fits, laid out in memory as the base's."""
+        """Log-probabilities by the base's code with a candidate's weights, in the base's memory layout.
+
+        The candidate must fit (see ``fits``).
+        """
         bones = self.model.state_dict(keep_vars=True)
         weights = {
             name: weight if weight.stride() == bones[name].stride() else weight.contiguous()
@@ -64,7 +67,7 @@ class Skeleton:
         return _answers(call, model.device, sequences)
 
     def lost(self, model: Any) -> str:
-        """What besides its weights makes a candidate another model than its base, the first that is found, in words."""
+        """Describe the first difference between a candidate and its base, weights apart, for a message."""
         others = dict(self.model.named_modules())
         for name, module in model.named_modules():
             for found in _odd(name or type(model).__name__, module, others.get(name)):
@@ -92,7 +95,7 @@ def _without_data(tensor: Tensor) -> Tensor:
 
 
 def _odd(name: str, module: nn.Module, other: nn.Module | None) -> Iterator[str]:
-    """How a module differs from the base's of its name."""
+    """Yield descriptions of how a module differs from the base's module of the same name."""
     if type(module) is not type(other) or other is None:
         yield f"a module of another kind, {name} ({type(module).__name__})"
         return

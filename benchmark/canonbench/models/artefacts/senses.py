@@ -1,4 +1,4 @@
-"""Edited senses on disk: which of a Backpack's senses a vector is added to, and the vectors."""
+"""Write and read edited senses of a Backpack: the token and sense ids, and the vectors added to those senses."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from canonbench.models.fingerprint import Fingerprint, tensor_hash
 from canonbench.models.load_errors import one_line
 
 PREFIX = "backpack.sense_edit."
-"""How the names of a SenseEdit's tensors begin in a BackpackForCausalLM."""
+"""Name prefix of a SenseEdit's tensors in a BackpackForCausalLM."""
 
 
 def edited_senses(edited: Fingerprint, base: Fingerprint) -> dict[str, str]:
-    """The tensors of a SenseEdit that the base does not have, and their hashes; none if there is no such edit.
+    """The hashes of a SenseEdit's tensors that the base does not have, by name; empty without such an edit.
 
     Raises:
-        CanonbenchError: there is, and other weights have changed too.
+        CanonbenchError: there is such an edit and other weights have changed too.
     """
     new = {name: own for name, own in edited.tensors.items() if is_of_edit(name) and name not in base.tensors}
     rest = edited.tensors.items() - new.items()
@@ -34,7 +34,7 @@ def edited_senses(edited: Fingerprint, base: Fingerprint) -> dict[str, str]:
 
 
 def is_of_edit(name: str) -> bool:
-    """Whether a tensor is one of a SenseEdit's."""
+    """Whether a tensor of this name belongs to a SenseEdit."""
     return name.startswith(PREFIX)
 
 
@@ -42,7 +42,7 @@ def write_sense_edit(model: Any, path: Path) -> None:
     """Write the SenseEdit of a BackpackForCausalLM: ``token_ids`` and ``sense_ids`` (N,), ``deltas`` (N, D).
 
     Raises:
-        OSError, SafetensorError: the disk is full, or cannot be written.
+        OSError, SafetensorError: the disk is full, or the file cannot be written.
     """
     state = model.backpack.sense_edit.state_dict()
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
@@ -50,12 +50,12 @@ def write_sense_edit(model: Any, path: Path) -> None:
 
 @torch.no_grad()
 def apply_sense_edit(model: Any, tensors: Mapping[str, str], path: Path) -> None:
-    """Add the vectors to the senses of the base, in place, in its own dtype.
+    """Add the vectors to the base's senses, in place, in its own dtype.
 
     Args:
         model: the BackpackForCausalLM that was edited.
-        tensors: what ``edited_senses`` said when the file was written.
-        path: the file.
+        tensors: the result of ``edited_senses`` when the file was written.
+        path: the file of the edit.
 
     Raises:
         CanonbenchError: the file is corrupt, or not the one that was written.
@@ -65,7 +65,10 @@ def apply_sense_edit(model: Any, tensors: Mapping[str, str], path: Path) -> None
 
 
 def stored_senses(tensors: Mapping[str, str], path: Path) -> dict[str, Tensor]:
-    """``token_ids`` and ``sense_ids`` (N,), ``deltas`` (N, D), each checked; arguments and errors as above."""
+    """Read ``token_ids`` and ``sense_ids`` (N,) and ``deltas`` (N, D) and check their hashes.
+
+    Arguments and errors are those of ``apply_sense_edit``.
+    """
     with one_line(f"the edit {path}"), safe_open(path, framework="pt") as file:
         content = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  (no mapping)
     for name in content.keys() | {name.removeprefix(PREFIX) for name in tensors}:

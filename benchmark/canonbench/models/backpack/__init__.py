@@ -1,1 +1,1 @@
-"""models.backpack."""
+"""The Backpack language model and the conversion of its published checkpoint."""

@@ -1,4 +1,4 @@
-"""From the published files of a Backpack (a pickle, remote code, no tokenizer) to a folder that needs none of these."""
+"""Convert a Backpack's published files (a pickle, remote code, no tokenizer) to a self-contained safetensors folder."""
 
 from __future__ import annotations
 
@@ -27,41 +27,42 @@ from canonbench.models.weight_files import read_weights, weight_places
 from canonbench.network import is_offline, require_network, to_stderr
 
 PUBLISHED_PARAMETERS = 170_083_584
-"""Of stanfordnlp/backpack-gpt2."""
+"""The number of parameters of stanfordnlp/backpack-gpt2."""
 TIED = {
     "backpack.gpt2_model.wte.weight": ("backpack.word_embeddings.weight", "lm_head.weight"),
     "backpack.gpt2_model.wpe.weight": ("backpack.position_embeddings.weight",),
 }
-"""Our names of tensors, and under which others the published files hold them again."""
+"""Tensors by our names, with the other names under which the published files repeat them."""
 MASK = re.compile(r"backpack\.gpt2_model\.h\.\d+\.attn\.(bias|masked_bias)")
-"""Names of the causal masks that older versions of transformers stored."""
+"""Names of causal masks, which older versions of transformers stored."""
 NOT_OF_THE_FUNCTION = frozenset(
     {"_name_or_path", "architectures", "auto_map", "dtype", "model_type", "torch_dtype", "transformers_version"}
 )
-"""Entries of config.json that do not say what the model computes."""
+"""Entries of config.json that do not affect what the model computes."""
 MOST_PADDING = 128
-"""Rows of the vocabulary that no token of its tokenizer has; the published one has 7."""
+"""Vocabulary rows without a token must be fewer than this; the published model has 7."""
 
 
 def convert_backpack(
     source: str | Path, target: str | Path, *, tokenizer: str | None = None, say: Callable[[str], None] = to_stderr
 ) -> int:
-    """Write the Backpack of ``source`` to the folder ``target``: configuration, safetensors and tokenizer.
+    """Convert the Backpack in ``source`` to the folder ``target``: configuration, safetensors and tokenizer.
 
-    Its code is never run, and its pickle is read with ``weights_only=True``. Every tensor in it is accounted for.
+    The source's code is never run, and its pickle is read with ``weights_only=True``. A missing or unknown tensor is
+    an error.
 
     Args:
         source: a folder, or a hub id (``stanfordnlp/backpack-gpt2``), which is fetched.
         target: a new or empty folder; it appears complete or not at all.
-        tokenizer: a folder or hub id (``openai-community/gpt2``); None where it lies in ``source``.
+        tokenizer: a folder or hub id (``openai-community/gpt2``); None if ``source`` holds the tokenizer.
         say: receives notes.
 
     Returns:
-        The number of parameters, those that are tied counted once.
+        The number of parameters, with tied ones counted once.
 
     Raises:
-        UsageError: ``target`` is in use, or there is no such source or tokenizer.
-        CanonbenchError: the files are damaged, or not those of a Backpack, or something cannot be read or written.
+        UsageError: ``target`` is not empty, or the source or tokenizer does not exist.
+        CanonbenchError: the files are damaged or not a Backpack's, or something cannot be read or written.
     """
     folder = Path(target)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -86,7 +87,7 @@ def _locate(name: str | Path, say: Callable[[str], None]) -> Path:
 
 
 def _config(folder: Path, say: Callable[[str], None]) -> BackpackConfig:
-    """The configuration, without what points to code."""
+    """Read the configuration, without entries that refer to remote code."""
     path = folder / files.CONFIG
     found = files.read_json(path)
     kind = found.get("model_type")
@@ -103,7 +104,7 @@ def _config(folder: Path, say: Callable[[str], None]) -> BackpackConfig:
 
 
 def _read(folder: Path) -> dict[str, Tensor]:
-    """All tensors of a folder, from its safetensors if there are any."""
+    """Read all tensors of a folder, from safetensors if present, else from pickles."""
     files.require_weights(files.names(folder), str(folder), allow_pickle=True)
     with one_line(str(folder)):
         tensors = read_weights(weight_places(folder, allow_pickle=True))
@@ -113,10 +114,10 @@ def _read(folder: Path) -> dict[str, Tensor]:
 
 
 def _model(config: BackpackConfig, found: dict[str, Tensor], folder: Path) -> BackpackForCausalLM:
-    """The model whose tensors are ``found``, every one of them.
+    """Build the model from the tensors in ``found``, all of which must be used.
 
     Raises:
-        CanonbenchError: one is missing, or there is one too many, or one has another shape, or ties do not hold.
+        CanonbenchError: a tensor is missing, unexpected or of the wrong shape, or tied tensors differ.
     """
     tensors = _tied_once({name: tensor for name, tensor in found.items() if not MASK.fullmatch(name)}, folder)
     with torch.device("meta"):
@@ -138,7 +139,7 @@ def _model(config: BackpackConfig, found: dict[str, Tensor], folder: Path) -> Ba
 
 
 def _tied_once(tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
-    """The tensors without copies; CanonbenchError if what should be a copy differs."""
+    """The tensors without tied copies; CanonbenchError if a copy differs."""
     once = dict(tensors)
     for name, others in TIED.items():
         group = [(each, once.pop(each)) for each in (name, *others) if each in once]
@@ -158,7 +159,7 @@ def _form(shape: torch.Size) -> str:
 
 
 def _tokenizer(folder: Path, given: str | None, vocabulary: int, say: Callable[[str], None]) -> Any:
-    """The tokenizer that was given, or else that of the folder; it must fit a vocabulary."""
+    """Load the given tokenizer, or else the folder's; its size must fit the model's vocabulary."""
     if given is None and not files.has_tokenizer(folder):
         raise UsageError(f"{folder} has no tokenizer; give GPT-2's with --tokenizer, a folder or openai-community/gpt2")
     path = folder if given is None else _tokenizer_folder(given, say)
@@ -172,7 +173,7 @@ def _tokenizer(folder: Path, given: str | None, vocabulary: int, say: Callable[[
 
 
 def _tokenizer_folder(name: str, say: Callable[[str], None]) -> Path:
-    """The local folder of a tokenizer; of a hub model, nothing but its small files is fetched."""
+    """The local folder of a tokenizer; for a hub id, only the repository's text files are fetched."""
     path = Path(name).expanduser()
     if path.is_dir():
         return path

@@ -1,11 +1,11 @@
 # mypy: disable-error-code="no-untyped-call,untyped-decorator"
 """The Backpack language model (Hewitt et al., "Backpack Language Models", ACL 2023) in transformers.
 
-Importing this module tells transformers' Auto classes about it: ``AutoModelForCausalLM.from_pretrained`` then opens a
-folder whose configuration says ``"model_type": "backpack"``, without any remote code.
+Importing this module registers the model with transformers' Auto classes: ``AutoModelForCausalLM.from_pretrained`` then
+opens folders whose configuration has ``"model_type": "backpack"``, without remote code.
 
-    senses   (V, L, D)  of each word of the vocabulary, L vectors that depend on nothing but the word
-    weights  (L, T, T)  how much of each sense of each word so far goes into each position; a GPT-2 computes them
+    senses   (V, L, D)  L vectors for each word of the vocabulary, which depend on the word only
+    weights  (L, T, T)  weight of each sense of each earlier word at each position, computed by a GPT-2
     logits_t = E · Σ_l Σ_s weights[l, t, s] · senses[x_s, l]        (E: the word embeddings)
 """
 
@@ -48,17 +48,17 @@ __all__ = [
 
 
 class BackpackPreTrainedModel(GPT2PreTrainedModel):
-    """What both models share."""
+    """Base class of the Backpack models."""
 
     config_class = BackpackConfig
     config: BackpackConfig
     base_model_prefix = "backpack"
-    _supports_flash_attn = False  # the weights of senses need a mask, and the cache holds a layer more
+    _supports_flash_attn = False  # sense weights need a mask, and the cache has one more layer
     _can_compile_fullgraph = False
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """GPT-2's scheme; the last layer of the senses smaller, so that the sum of L senses is as large as one."""
+        """GPT-2's scheme, but the sense network's last layer starts smaller by L^0.5, so L senses sum to one's size."""
         super()._init_weights(module)
         if isinstance(module, SenseNetwork):
             std = self.config.initializer_range * self.config.num_senses**-0.5
@@ -72,7 +72,7 @@ class BackpackModel(BackpackPreTrainedModel):
     """The weighted sum of senses, without the output layer."""
 
     def __init__(self, config: BackpackConfig) -> None:
-        """With random weights."""
+        """Build the model with random weights."""
         super().__init__(config)
         self.gpt2_model = GPT2Model(config)
         self.sense_network = SenseNetwork(config)
@@ -93,11 +93,11 @@ class BackpackModel(BackpackPreTrainedModel):
         self.gpt2_model.set_input_embeddings(value)
 
     def senses(self, token_ids: Tensor, *, edited: bool = True) -> Tensor:
-        """The sense vectors (..., L, D) of token ids (...); each word's are computed once.
+        """The sense vectors (..., L, D) of token ids (...); each distinct token's are computed once.
 
         Args:
-            token_ids: of any shape.
-            edited: with what a SenseEdit adds to them.
+            token_ids: ids in any shape.
+            edited: whether to apply the model's SenseEdit, if it has one.
         """
         words, place = token_ids.unique(return_inverse=True)
         senses: Tensor = self._checkpointed(self.sense_network, self.gpt2_model.wte(words))
@@ -117,18 +117,18 @@ class BackpackModel(BackpackPreTrainedModel):
         output_contextualization: bool = False,
         **kwargs: Any,
     ) -> BackpackModelOutput:
-        """As GPT-2's; of each position, the weighted sum of senses.
+        """Run the forward pass, as in GPT-2; the hidden states are the weighted sums of senses.
 
         Args:
             input_ids: (B, T).
             attention_mask: (B, S) for padding, or (B, 1, T, S), boolean or additive.
             position_ids: (B, T).
-            past_key_values: of the tokens before, a DynamicCache or StaticCache; beside the layers of the GPT-2 it
-                holds the senses and their keys.
-            inputs_embeds: (B, T, D) instead of ``input_ids``, unless senses are edited, which are those of words.
+            past_key_values: cache of earlier tokens, a DynamicCache or StaticCache; besides GPT-2's layers it holds
+                the senses and their keys.
+            inputs_embeds: (B, T, D) instead of ``input_ids``; not with edited senses, which need token ids.
             use_cache: whether to return ``past_key_values``.
-            output_contextualization: whether to return the weights of senses.
-            kwargs: those of GPT-2.
+            output_contextualization: whether to return the sense weights.
+            kwargs: further arguments of GPT-2.
 
         Raises:
             ValueError: the inputs contradict each other, or ``past_key_values`` cannot hold senses.
@@ -141,7 +141,7 @@ class BackpackModel(BackpackPreTrainedModel):
         embeddings, senses = self._look_up(input_ids, inputs_embeds)
         if attention_mask is not None and attention_mask.ndim == 4 and attention_mask.dtype == torch.bool:
             attention_mask = _additive(attention_mask, embeddings.dtype)
-        # what the attention of the GPT-2 sees, and told before that adds to the cache
+        # the mask that GPT-2's attention uses; made before GPT-2 adds to the cache
         mask: Any = create_causal_mask(
             self.config, embeddings, attention_mask, past_key_values, position_ids, allow_is_causal_skip=False
         )
@@ -167,7 +167,7 @@ class BackpackModel(BackpackPreTrainedModel):
         )
 
     def _look_up(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Word embeddings (B, T, D) and senses (B, T, L, D)."""
+        """The word embeddings (B, T, D) and senses (B, T, L, D) of the inputs."""
         if inputs_embeds is None and input_ids is not None:
             return self.gpt2_model.wte(input_ids), self.senses(input_ids)
         if inputs_embeds is None or input_ids is not None:
@@ -181,19 +181,19 @@ class BackpackModel(BackpackPreTrainedModel):
         return weighted_sum(weights, senses), weights
 
     def _checkpointed(self, function: Callable[..., Any], *args: Tensor) -> Any:
-        """``function(*args)``, computed anew in the backward pass if gradient checkpointing is on."""
+        """Call ``function(*args)``, recomputed in the backward pass if gradient checkpointing is on."""
         if self.gradient_checkpointing and self.training:
             return self._gradient_checkpointing_func(function, *args)
         return function(*args)
 
 
 def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    """A boolean mask as one that is added, since eager attention adds whatever it is given."""
+    """Convert a boolean mask to an additive one, because eager attention adds its mask."""
     return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
 
 
 class BackpackForCausalLM(BackpackPreTrainedModel, GenerationMixin):
-    """The Backpack with its output layer, which is the word embeddings."""
+    """The Backpack with its output layer, which is tied to the word embeddings."""
 
     _tied_weights_keys: dict[str, str] = {  # noqa: RUF012  (an instance variable to transformers' types)
         "lm_head.weight": "backpack.gpt2_model.wte.weight"
@@ -211,12 +211,12 @@ class BackpackForCausalLM(BackpackPreTrainedModel, GenerationMixin):
         return self.backpack.senses(token_ids, edited=edited)
 
     def edit_senses(self, token_ids: Tensor, sense_ids: Tensor) -> SenseEdit:
-        """Add a vector, zero for now, to each of the senses named by (N,) token ids and as many sense ids.
+        """Add a SenseEdit with zero vectors for the senses given by token ids (N,) and sense ids (N,).
 
-        It becomes part of the model: ``save_pretrained`` keeps it, and ``from_pretrained`` brings it back.
+        The edit becomes part of the model: ``save_pretrained`` and ``from_pretrained`` include it.
 
         Raises:
-            ValueError: the model has such an edit already, or no sense is named, or one twice or that is not there.
+            ValueError: the model already has such an edit, or no sense is given, one is given twice or does not exist.
         """
         if self.backpack.sense_edit is not None:
             raise ValueError("the model has edited senses already")
@@ -244,7 +244,7 @@ class BackpackForCausalLM(BackpackPreTrainedModel, GenerationMixin):
         output_contextualization: bool = False,
         **kwargs: Any,
     ) -> BackpackCausalLMOutput:
-        """See ``BackpackModel.forward`` for what is not said here.
+        """Run the forward pass; arguments not described here are those of ``BackpackModel.forward``.
 
         Args:
             input_ids: (B, T).
@@ -252,11 +252,11 @@ class BackpackForCausalLM(BackpackPreTrainedModel, GenerationMixin):
             position_ids: see there.
             past_key_values: see there.
             inputs_embeds: see there.
-            labels: (B, T), -100 where no loss is wanted.
+            labels: (B, T), with -100 at positions without a loss.
             use_cache: see there.
-            logits_to_keep: how many of the last positions get logits (0: all), or which.
+            logits_to_keep: the number of last positions to compute logits for (0: all), or their indices.
             output_contextualization: see there.
-            kwargs: those of GPT-2, and ``num_items_in_batch`` of the loss.
+            kwargs: further arguments of GPT-2, and ``num_items_in_batch`` for the loss.
         """
         weight_of_loss = {key: kwargs.pop(key) for key in ("num_items_in_batch",) if key in kwargs}
         output = self.backpack(

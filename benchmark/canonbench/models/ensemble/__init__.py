@@ -1,1 +1,1 @@
-"""models.ensemble."""
+"""Ensembles: the change that an edit made to a small model, added to a larger one."""

@@ -1,7 +1,4 @@
-"""The vocabulary that the parts of an ensemble share.
-
-Load the three parts of an ensemble and put them together.
-"""
+"""Load the three parts of an ensemble, find the vocabulary that they share, and combine them."""
 
 from __future__ import annotations
 
@@ -25,17 +22,17 @@ PROBES = (
     "Москва, 東京, القاهرة, 서울, 🦉",
     "antidisestablishmentarianism ANTIDISESTABLISHMENTARIANISM",
 )
-"""Texts that tokenizers of different merges or habits cut differently."""
+"""Texts that tokenizers with different merges or pre-tokenization split differently."""
 
 
 def shared_vocabulary(tokenizer: Any, other: Any, names: tuple[str, str]) -> int:
-    """How many token ids, from 0 on, mean the same to two tokenizers that cut text alike.
+    """The number of token ids, from 0 up, with the same token in two tokenizers that split text alike.
 
-    Their ordinary vocabularies must be the same. Tokens that were added to only one of them, such as those that fill
-    GPT-J's up to 50,400, stand behind the shared ones.
+    Their ordinary vocabularies must be the same. Tokens added to only one of them, such as those that pad GPT-J's
+    vocabulary to 50,400, come after the shared ones.
 
     Raises:
-        CanonbenchError: an ordinary token has another id or is not there, or a text is cut differently.
+        CanonbenchError: an ordinary token is missing or has another id, or a text is split differently.
     """
     own, others = _by_id(tokenizer), _by_id(other)
     top = 1 + max((*own, *others))
@@ -62,16 +59,16 @@ def _by_id(tokenizer: Any) -> dict[int, str]:
 
 
 def load_ensemble(source: Source, how: Loading, base: str | Path | None) -> LoadedModel:
-    """The ensemble that a source names, with the large model's tokenizer; its name then holds all three parts and β.
+    """Load an ensemble with the large model's tokenizer; the name of the result includes all three parts and β.
 
     Args:
-        source: of the kind ``ensemble``.
+        source: a source of kind ``ensemble``.
         how: device, dtype, trust.
-        base: the small model before its edit, instead of the one that the edit or the ensemble's name names.
+        base: the small model before its edit, instead of the one given by the edit or the ensemble's name.
 
     Raises:
-        UsageError: it is not written as ensembles are, β is yet to be chosen, or nobody names the small base.
-        CanonbenchError: a part cannot be loaded, the parts do not share a tokenizer, or they cannot be put together.
+        UsageError: the name is not a valid ensemble, β is not chosen yet, or the small base is not given.
+        CanonbenchError: a part cannot be loaded, the parts do not share a tokenizer, or they cannot be combined.
     """
     name = parse_ensemble(source.name)
     if base is not None:
@@ -98,7 +95,7 @@ def load_ensemble(source: Source, how: Loading, base: str | Path | None) -> Load
 
 
 def _with_base(name: EnsembleName, how: Loading) -> EnsembleName:
-    """The name with the small model before its edit."""
+    """Complete the name with the small model before its edit; UsageError if it is unknown."""
     base = name.base or base_name(name.small, how)
     if base is None:
         raise UsageError(
@@ -114,5 +111,5 @@ def _edit_kind(name: str, how: Loading) -> str | None:
 
 
 def _exact(source: Source) -> str:
-    """A part by name, a hub id with its commit."""
+    """The name of a part; a hub id includes its commit."""
     return source.name if source.revision is None else f"{source.name}@{source.revision}"

@@ -1,10 +1,10 @@
-"""The change that an edit made to a small model, added to a larger one (arXiv 2402.06155, eq. 12).
+"""Add the change that an edit made to a small model to a larger model (arXiv 2402.06155, eq. 12).
 
-logits = logits_large + β · (log p_after − log p_before)     at the words that the three share
-logits = logits_large                                       at those that only the large one has
+logits = logits_large + β · (log p_after − log p_before)     for tokens that all three models share
+logits = logits_large                                       for tokens that only the large model has
 
-Where the three share all words of the large one, the normalisers of the two small models are the same for every word
-and fall out when the sum is normalised: the small models' logits take the place of their log-probabilities.
+If all tokens of the large model are shared, the two small models' normalisers are the same for every token and cancel
+in the softmax, so logits are used in place of log-probabilities.
 """
 
 from __future__ import annotations
@@ -33,59 +33,59 @@ from canonbench.models.load_errors import one_line
 
 @dataclass
 class EnsembleConfig:
-    """What the engine asks of a model's configuration; of limits, the tightest of the three."""
+    """The configuration entries that the engine reads; each limit is the smallest of the three models'."""
 
     beta: float
     vocab_size: int
-    """Of the large one."""
+    """The number of logits of the large model."""
     shared_vocab_size: int
-    """Token ids that all can be given, and whose logits change."""
+    """The number of token ids that all three accept; only their logits change."""
     hidden_size: int
-    """Of the three side by side."""
+    """The sum of the three models' hidden sizes."""
     num_hidden_layers: int
     max_position_embeddings: int | None
     sliding_window: int | None
     parts: list[Any]
-    """The configurations of the three, and of adapters on them."""
+    """The configurations of the three models and of adapters on them."""
     model_type: str = "ensemble"
 
     def to_dict(self) -> dict[str, Any]:
-        """In plain values."""
+        """The configuration as a dictionary of plain values."""
         return asdict(self)
 
 
 @dataclass
 class EnsembleOutput:
-    """What ``Ensemble`` returns."""
+    """Output of ``Ensemble``."""
 
     logits: Tensor
-    """(B, T, V)."""
+    """(B, T, V), with V the large model's vocabulary."""
 
 
 class Terms(NamedTuple):
-    """The two terms of eq. 12, each (B, T, V), in float32 or better."""
+    """The two terms of eq. 12, without the factor β, each (B, T, V), in float32 or float64."""
 
     large: Tensor
     change: Tensor
 
 
 class EnsembleHead(nn.Module):
-    """From the hidden states of the three, side by side, to the ensemble's logits."""
+    """Map the concatenated hidden states of the three models to the ensemble's logits."""
 
     def __init__(self, large: Any, pair: Pair, config: EnsembleConfig) -> None:
-        """The three, which stay where they are: their weights do not become this module's."""
+        """Refer to the three models without registering their weights in this module."""
         super().__init__()
         self._parts = (large, pair.after, pair.before)
         self.config = config
         self.widths: list[int] = []
-        """D of each of the three."""
+        """The hidden size D of each of the three models."""
         self._is_linear: list[bool] = []
 
     def try_out(self, ids: Tensor) -> None:
-        """Find how each part gets from its hidden states to its logits, on token ids (B, T).
+        """Find out, on token ids (B, T), how each part maps its hidden states to logits.
 
         Raises:
-            CanonbenchError: a part has other logits than its output layer's, and what is after that, makes of them.
+            CanonbenchError: a part's logits do not follow from the hidden states that its output layer receives.
         """
         mask = torch.ones_like(ids)
         for part in self._parts:
@@ -104,7 +104,7 @@ class EnsembleHead(nn.Module):
             self._is_linear.append(type(layer) is nn.Linear and not hooked and torch.equal(layer(own), found))
 
     def terms(self, hidden: Tensor) -> Terms:
-        """What each β adds up, of hidden states (B, T, D + D' + D'')."""
+        """The two terms that any β combines, from hidden states (B, T, D + D' + D'')."""
         large, after, before = torch.split(hidden, self.widths, -1)
         shared = output_layer(self._parts[1]) is output_layer(self._parts[2])
         layer: Any = output_layer(self._parts[1])
@@ -119,7 +119,7 @@ class EnsembleHead(nn.Module):
         return Terms(self._logits(0, large), change)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Logits (B, T, V) of hidden states (B, T, D + D' + D'')."""
+        """The ensemble's logits (B, T, V) from hidden states (B, T, D + D' + D'')."""
         if not hidden.shape[1]:
             return hidden.new_empty((*hidden.shape[:2], self.config.vocab_size))
         return mixed(self.terms(hidden), self.config.beta)
@@ -136,28 +136,28 @@ def _precise(logits: Tensor) -> Tensor:
 
 
 def mixed(terms: Terms, beta: float) -> Tensor:
-    """The logits of eq. 12, (B, T, V)."""
+    """Combine the terms to the logits (B, T, V) of eq. 12."""
     return terms.large + beta * terms.change
 
 
 class Ensemble(nn.Module):
-    """A large causal LM, and β times what an edit of a small one changed; to the engine a model like any other.
+    """A large causal LM plus β times the change that an edit made to a small one; scored like any other model.
 
-    It is for scoring: gradients do not flow, and there is no key-value cache.
+    It is for scoring only: it has no gradients and no key-value cache.
     """
 
     def __init__(self, large: Any, pair: Pair, *, beta: float = 1.0, vocabulary: int | None = None) -> None:
-        """Put three models together, which must be on one device.
+        """Combine three models, which must be on one device.
 
         Args:
             large: a causal LM in evaluation mode.
-            pair: the small one after and before its edit.
-            beta: how much of the change is added.
-            vocabulary: how many token ids mean the same to all; None: all that each has a logit for. The words behind
-                them keep the large model's logits, so that without a change there is none.
+            pair: the small model after and before its edit.
+            beta: the factor β of the change.
+            vocabulary: the number of token ids that are the same in all three; None: the smallest vocabulary's size.
+                Tokens above it keep the large model's logits, so an edit without a change changes nothing.
 
         Raises:
-            CanonbenchError: the logits of one cannot be had from its hidden states.
+            CanonbenchError: a model's logits cannot be computed from its hidden states.
         """
         super().__init__()
         self.large, self.small = large, pair
@@ -179,23 +179,23 @@ class Ensemble(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the large model."""
+        """The large model's dtype."""
         dtype: torch.dtype = self.large.dtype
         return dtype
 
     @property
     def device(self) -> torch.device:
-        """Of the large model."""
+        """The large model's device."""
         device: torch.device = self.large.device
         return device
 
     @property
     def parts(self) -> tuple[Any, ...]:
-        """The large model, the small one after its edit, and before."""
+        """The large model, the small one after its edit, and the small one before its edit."""
         return self.large, self.small.after, self.small.before
 
     def get_output_embeddings(self) -> EnsembleHead:
-        """What turns the hidden states of the three into logits."""
+        """The module that maps the three models' hidden states to logits."""
         return self.head
 
     @torch.no_grad()
@@ -212,7 +212,7 @@ class Ensemble(nn.Module):
             input_ids: (B, T).
             attention_mask: (B, T), or (B, 1, T, T) boolean or additive.
             position_ids: (B, T).
-            use_cache: ignored: nothing of a sequence is kept.
+            use_cache: ignored; no keys or values are kept.
         """
         given = {"attention_mask": attention_mask, "position_ids": position_ids}
         inputs = {name: value for name, value in given.items() if value is not None}
@@ -221,7 +221,7 @@ class Ensemble(nn.Module):
 
     @torch.inference_mode()
     def _try_out(self) -> None:
-        # not the token 0, which logits are computed with once hidden states are there
+        # token 0 is left out, because logits_of uses it as its dummy token
         ids = 1 + torch.arange(8, device=self.device).reshape(2, 4) % (self.config.shared_vocab_size - 1)
         with one_line("the ensemble"):
             self.head.try_out(ids)
@@ -229,22 +229,22 @@ class Ensemble(nn.Module):
 
 
 def _context(model: Any) -> int:
-    """The longest sequence that a part takes, and whose angles do not depend on its company."""
+    """The longest sequence that a part takes and whose rotary angles do not depend on its batch, in tokens."""
     return min(context_length(model) or UNLIMITED, _behind_front(rope_limit(text_config(model)), model))
 
 
 def _behind_front(limit: int, model: Any) -> int:
-    """What a limit leaves to a sequence: at least one token."""
+    """A limit minus the tokens that the model puts before every sequence; at least 1."""
     return limit if limit == UNLIMITED else max(1, limit - tokens_in_front(model))
 
 
 def _least(limits: Iterable[int]) -> int | None:
-    """The least of some limits; None if there is none."""
+    """The smallest limit; None if all are UNLIMITED."""
     least = min(limits)
     return None if least == UNLIMITED else least
 
 
 def _settings(model: Any) -> list[Any]:
-    """All of a part's configuration, for the fingerprint."""
+    """A part's configuration and its adapters', for the fingerprint."""
     adapters = getattr(model, "peft_config", {})
     return [each.to_dict() for each in (model.config, *adapters.values())]

@@ -1,5 +1,6 @@
-"""The parts of an ensemble, each in two steps: from token ids to the hidden states that its output layer sees, and on
-to logits.
+"""The parts of an ensemble, and their forward pass in two steps.
+
+The first step maps token ids to the hidden states that the output layer receives, the second maps these to logits.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from canonbench.models.backpack.senses import weighted_sum
 
 
 def hidden_states(model: Any, input_ids: Tensor, **inputs: Tensor) -> Tensor:
-    """The hidden states (B, T, D) of the given tokens; the output layer is handed no rows, so it costs nothing.
+    """The hidden states (B, T, D) of the given tokens before the output layer, which gets no rows and so costs nothing.
 
     Raises:
-        RuntimeError: the model does not call its output layer once.
+        RuntimeError: the model does not call its output layer exactly once.
     """
     seen: list[Tensor] = []
 
     def take(hidden: Tensor) -> Tensor:
-        seen.append(hidden[:, -input_ids.shape[1] :])  # virtual tokens may stand in front
+        seen.append(hidden[:, -input_ids.shape[1] :])  # virtual tokens may come first
         return hidden[:, :0]
 
     with before_output_layer(model, take):
@@ -35,11 +36,11 @@ def hidden_states(model: Any, input_ids: Tensor, **inputs: Tensor) -> Tensor:
 
 
 def logits_of(model: Any, hidden: Tensor) -> Tensor:
-    """Logits (B, T, V) of hidden states (B, T, D), by the model's own code from its output layer on.
+    """The logits (B, T, V) of hidden states (B, T, D), by the model's own code from its output layer on.
 
-    It may scale or soft-cap them there: it is run on a single token, whose hidden state is exchanged.
+    That code may scale or soft-cap logits, so the model runs on one dummy token whose hidden state is replaced.
     """
-    if isinstance(model, InContext):  # which cuts off what stands before the tokens that it was given
+    if isinstance(model, InContext):  # InContext would cut the logits to the length of the dummy token
         model = model.model
     token = torch.zeros((1, 1), dtype=torch.long, device=hidden.device)
     rows = hidden.flatten(0, 1)[None]
@@ -52,7 +53,7 @@ class Apart(nn.Module):
     """The small model after and before its edit, as two models."""
 
     def __init__(self, after: Any, before: Any) -> None:
-        """Two causal LMs in evaluation mode; they may share weights."""
+        """Pair two causal LMs in evaluation mode; they may share weights."""
         super().__init__()
         self.after, self.before = after, before
 
@@ -62,16 +63,16 @@ class Apart(nn.Module):
 
 
 class OneTrunk(nn.Module):
-    """A Backpack with edited senses: what weighs the senses does not depend on them, so it runs once for both."""
+    """A Backpack with edited senses. The sense weights do not depend on the senses, so one pass serves both models."""
 
     def __init__(self, edited: BackpackForCausalLM) -> None:
-        """The edited model; without its edit it is the one before."""
+        """Wrap the edited model; without its sense edit it is the model before the edit."""
         super().__init__()
         self.after = edited
 
     @property
     def before(self) -> BackpackForCausalLM:
-        """From its output layer on, the model before the edit is the one after it."""
+        """The edited model: from the output layer on, both are the same."""
         return self.after
 
     def hidden(self, input_ids: Tensor, **inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,27 +88,27 @@ class WithoutAdapter(nn.Module):
     """The base below an unmerged adapter, without a second copy of it."""
 
     def __init__(self, adapted: Any) -> None:
-        """A PeftModel."""
+        """Wrap a PeftModel."""
         super().__init__()
         self.adapted = adapted
 
     @property
     def config(self) -> Any:
-        """Of the base."""
+        """The base's configuration."""
         return self.adapted.config
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the base."""
+        """The base's dtype."""
         dtype: torch.dtype = self.adapted.dtype
         return dtype
 
     def get_output_embeddings(self) -> Any:
-        """Of the base, as long as the adapter leaves it in place."""
+        """The output layer of the adapted model, which is the base's unless the adapter replaces it."""
         return output_layer(self.adapted)
 
     def forward(self, **inputs: Any) -> Any:
-        """What the base returns."""
+        """Run the base's forward pass with the adapter disabled."""
         with self.adapted.disable_adapter():
             return self.adapted(**inputs)
 
@@ -116,11 +117,11 @@ Pair = Apart | OneTrunk
 
 
 def pair_of_edit(edited: Any, kind: str | None) -> Pair | None:
-    """A small edited model and, in it, the one that was edited; None if that is not in it.
+    """Pair an edited model with its base if it contains that base; None otherwise.
 
     Args:
-        edited: the model as it was loaded.
-        kind: of its artefact, see ``EditFile``; None if it has none.
+        edited: the edited model as loaded.
+        kind: the kind of its artefact, see ``EditFile``; None without an artefact.
     """
     if isinstance(edited, InContext):
         return Apart(edited, edited.model)
@@ -130,7 +131,7 @@ def pair_of_edit(edited: Any, kind: str | None) -> Pair | None:
 
 
 def _own_mask(model: Any, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inputs with an additive mask in the model's own dtype."""
+    """The inputs, with an additive mask converted to the model's dtype."""
     mask = inputs.get("attention_mask")
     if mask is None or not mask.is_floating_point() or mask.dtype == model.dtype:
         return inputs

@@ -1,1 +1,1 @@
-"""models.gguf."""
+"""GGUF files: header, rotary embeddings and tokenizer, in transformers' terms."""

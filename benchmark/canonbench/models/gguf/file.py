@@ -1,4 +1,4 @@
-"""GGUF files: unpacked into a plain model that can be scored, edited and saved like any other."""
+"""Unpack GGUF files into plain models that can be scored, edited and saved like any other."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ ROPE_FACTORS = "rope_freqs.weight"
 
 @contextmanager
 def unpacking(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """A folder and the options by which transformers' ``from_pretrained`` unpacks a GGUF file.
+    """Yield a temporary folder and options with which transformers' ``from_pretrained`` dequantizes a GGUF file.
 
-    The folder holds a link to the file (a split one is joined there) and nothing else: a tokenizer that happens to lie
-    beside the file would be taken for the file's own. The configuration is made here, since transformers leaves out
-    much of what the header says. Left packed, the weights would be multiplied by kernels fetched from the network.
+    The folder holds only a link to the file (a split file is joined there), because transformers would use any
+    tokenizer beside the file. The configuration is built here, because transformers ignores much of the header. The
+    weights are dequantized, because transformers multiplies packed weights with kernels fetched from the network.
 
     Raises:
-        CanonbenchError: the ``gguf`` package is missing, this is not a GGUF file, one of its parts is missing, or its
-            header holds something that cannot be honoured.
+        CanonbenchError: the ``gguf`` package is missing, the file is not GGUF, one of its parts is missing, or its
+            header holds something that transformers would not honour.
     """
     import transformers  # noqa: PLC0415  (slow to import)
 
@@ -51,7 +51,7 @@ def unpacking(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def gguf_tokenizer(path: Path) -> Any:
-    """The tokenizer that a GGUF file describes; of a split one, the first part does."""
+    """Load the tokenizer described by a GGUF file (by the first part of a split file)."""
     from transformers import AutoTokenizer  # noqa: PLC0415  (slow to import)
 
     parts, header = _read(path)
@@ -61,14 +61,14 @@ def gguf_tokenizer(path: Path) -> Any:
 
 
 def forget_gguf(model: Any) -> None:
-    """Drop what still says that the model is quantized, so that it can be cast and saved."""
+    """Remove the quantization configuration of a dequantized model, so that it can be cast and saved."""
     quantizer = getattr(model, "hf_quantizer", None)
     if quantizer is not None:
         quantizer.remove_quantization_config(model)
 
 
 def _read(path: Path) -> tuple[list[Path], Header]:
-    """All the parts of a file, and what they say together."""
+    """Check a file and return all its parts and their combined header."""
     if importlib.util.find_spec("gguf") is None:
         raise CanonbenchError('GGUF files need the gguf package; install it with: pip install "canonbench[demo]"')
     parts = _parts(path)
@@ -82,7 +82,7 @@ def _read(path: Path) -> tuple[list[Path], Header]:
 
 
 def _parts(path: Path) -> list[Path]:
-    """The parts of the set that a file belongs to, in order; the file itself if its name says that it is whole."""
+    """All parts of a split file, in order; just the file itself if its name is not a part's."""
     match = PART.fullmatch(path.name)
     if match is None:
         return [path]
@@ -97,7 +97,7 @@ def _parts(path: Path) -> list[Path]:
 
 
 def _header(path: Path, parts: list[Path]) -> Header:
-    """Keys of the first part and tensors of all; CanonbenchError unless the parts say that they are this set."""
+    """Keys of the first part and tensors of all parts; CanonbenchError if part headers and file names disagree."""
     from gguf import GGUFReader  # noqa: PLC0415  (an extra)
 
     fields: dict[str, Any] = {}
@@ -124,7 +124,7 @@ def _header(path: Path, parts: list[Path]) -> Header:
 
 
 def _value(field: Any) -> Any:
-    """A header's value as a number, string, or list of them; long lists of strings by their length alone."""
+    """A header value as a number, a string or a list of numbers; an array of strings becomes its length."""
     import gguf  # noqa: PLC0415  (an extra)
 
     if not field.types:
@@ -138,7 +138,7 @@ def _value(field: Any) -> Any:
 
 
 def _join(parts: list[Path], whole: Path) -> None:
-    """Write the parts of a split file as one; their tensors are copied as they are, one at a time."""
+    """Join the parts of a split file into one file; tensors are copied unchanged, one at a time."""
     from gguf import GGUFReader, GGUFValueType, GGUFWriter  # noqa: PLC0415  (an extra)
 
     size, free = sum(part.stat().st_size for part in parts), shutil.disk_usage(whole.parent).free

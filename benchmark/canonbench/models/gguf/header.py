@@ -1,4 +1,4 @@
-"""What a GGUF header says about the computation: each key is carried into the configuration, or the file is refused."""
+"""Convert a GGUF header to a transformers configuration; refuse a file if any key would be lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from canonbench.errors import CanonbenchError
 from canonbench.models.gguf.rope import gemma3_rope, plain_rope
 
 INSTEAD = "use the safetensors model that the file was converted from"
-"""What to do about a file that is refused."""
+"""Advice in the message about a refused file."""
 
 
 @dataclass(frozen=True)
@@ -20,46 +20,46 @@ class Header:
 
     path: Path
     fields: Mapping[str, Any]
-    """Values by key; numbers, strings, and lists of them."""
+    """Values by key: numbers, strings and lists of numbers; an array of strings is its length."""
     tensors: Mapping[str, tuple[int, ...]]
     """Shapes by name, rows first."""
     rope_factors: Sequence[float] | None = None
-    """By how much each rotary frequency is divided (``rope_freqs.weight``)."""
+    """The divisor of each rotary frequency (``rope_freqs.weight``)."""
 
     @property
     def architecture(self) -> str:
-        """The name that is also the namespace of the keys about the computation."""
+        """The architecture's name, which is also the namespace of its keys."""
         return str(self.fields.get("general.architecture", ""))
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of a key of the architecture's namespace."""
+        """The value of a key in the architecture's namespace."""
         return self.fields.get(f"{self.architecture}.{key}", default)
 
     def refuse(self, why: str) -> CanonbenchError:
-        """An error that says why this file's scores would not be the model's."""
+        """Build the error to raise if this file's scores would not be the original model's."""
         return CanonbenchError(f"{self.path}: {why}; {INSTEAD}")
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is known to be honoured of one architecture: shown by tests that compare with the same model unconverted."""
+    """The keys and tensors of one architecture that transformers honours, tested against the unconverted model."""
 
     model_type: str
     carried: Mapping[str, str]
-    """Header keys and the configuration entries that they become. All must be there."""
+    """Required header keys and the configuration entries that they become."""
     blocks: frozenset[str]
-    """Tensors of a block, as in ``blk.0.attn_q.weight``; those that the model has but the file lacks are told later."""
+    """Tensors allowed in a block, as in ``blk.0.attn_q.weight``; missing ones are reported when weights are loaded."""
     implied: Mapping[str, Any] = field(default_factory=dict)
-    """Configuration entries that the architecture's name stands for, where transformers' own default is another."""
+    """Configuration entries that the architecture implies and that differ from transformers' defaults."""
     flags: Mapping[str, str] = field(default_factory=dict)
-    """Configuration entries that are true where the first block has this tensor."""
+    """Configuration entries that are true if the first block has the given tensor."""
     top: frozenset[str] = frozenset()
     """Tensors outside the blocks, besides embeddings, last norm and output."""
     head_dim: bool = True
-    """Whether the configuration has an entry for the size of a head."""
+    """Whether the configuration has an entry for the head size."""
     rope: bool = True
     partial: bool = False
-    """Whether only a part of each head may be rotated."""
+    """Whether RoPE may rotate only part of each head."""
     scaled: bool = True
     """Whether rotary frequencies may be scaled."""
 
@@ -179,7 +179,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "tensor_data_layout": ("Meta AI original pth",),  # how every llama file lays out its heads
     "use_parallel_residual": (False,),
 }
-"""Values by which a key of the header changes nothing, where the architecture does not carry it."""
+"""Values with which a header key has no effect; other values of keys that are not carried are refused."""
 _HEADS = ("attention.key_length", "attention.value_length")
 _ROPE = ("rope.dimension_count", "rope.freq_base")
 _SCALING = ("rope.scale_linear", "rope.scaling.")
@@ -189,7 +189,7 @@ def configuration(header: Header) -> Any:
     """The transformers configuration of the model in a GGUF file.
 
     Raises:
-        CanonbenchError: the architecture, a key of the header or a tensor is not one that is known to be honoured.
+        CanonbenchError: the architecture, a header key or a tensor is not supported.
     """
     from transformers import AutoConfig  # noqa: PLC0415  (slow to import)
 
@@ -224,7 +224,7 @@ def _architecture(header: Header) -> Architecture:
 
 
 def _check_tensors(header: Header, known: Architecture) -> None:
-    """Refuse a tensor that transformers would leave out without a word."""
+    """Refuse a tensor that transformers would silently ignore."""
     top = {"token_embd.weight", "output_norm.weight", "output.weight", *known.top}
     if known.scaled and known.rope:
         top.add("rope_freqs.weight")
@@ -237,8 +237,8 @@ def _check_tensors(header: Header, known: Architecture) -> None:
 
 
 def _check_keys(header: Header, known: Architecture) -> None:
-    """Refuse a key of the architecture's namespace that is neither carried nor set to a value that changes nothing."""
-    handled = {"vocab_size", *known.carried}  # the rows of the embedding say how many there are
+    """Refuse a key in the architecture's namespace that is neither carried nor set to a value without effect."""
+    handled = {"vocab_size", *known.carried}  # the vocabulary size is taken from the embedding's shape
     if known.rope:
         handled |= {*_HEADS, *_ROPE}
     if header.architecture == "gemma3":
@@ -248,7 +248,7 @@ def _check_keys(header: Header, known: Architecture) -> None:
         if namespace != header.architecture or key in handled:
             continue
         if known.rope and key.startswith(_SCALING):
-            continue  # judged as a whole
+            continue  # checked together by plain_rope
         if key == "attention.sliding_window" and _no_window(header, value):
             continue
         if key not in NEUTRAL or value not in NEUTRAL[key]:
@@ -258,12 +258,12 @@ def _check_keys(header: Header, known: Architecture) -> None:
 
 
 def _no_window(header: Header, window: int) -> bool:
-    """Whether a window hides no token of the context."""
+    """Whether an attention window covers the whole context, so that it has no effect."""
     return not 0 < window < int(header.get("context_length", 0))
 
 
 def _single(header: Header, key: str) -> Any:
-    """A value that holds for all layers."""
+    """The value of a key that must be the same for all layers."""
     value = header.get(key)
     if isinstance(value, list):
         raise header.refuse(f"its header sets {header.architecture}.{key} layer by layer ({_short(value)})")
@@ -271,7 +271,7 @@ def _single(header: Header, key: str) -> Any:
 
 
 def _head_size(header: Header, known: Architecture) -> int:
-    """Numbers per attention head."""
+    """The size of an attention head."""
     share = _even_share(header)
     keys, values = (header.get(key, share) for key in _HEADS)
     if keys != values or (keys != share and not known.head_dim):
@@ -284,7 +284,7 @@ def _even_share(header: Header) -> int:
 
 
 def _rope(header: Header, known: Architecture, head: int) -> dict[str, Any]:
-    """The configuration's rotary entries."""
+    """The configuration's RoPE entries."""
     rotated = header.get("rope.dimension_count", head)
     if rotated != head and not known.partial:
         raise header.refuse(f"its header rotates {rotated} of the {head} numbers of each head")
@@ -297,13 +297,16 @@ def _rope(header: Header, known: Architecture, head: int) -> dict[str, Any]:
 
 
 def _gemma_scale(header: Header, head: int) -> int:
-    """The number whose root divides attention scores: a head's size but in the largest model of each generation."""
+    """The number whose square root divides attention scores: the head size, except in each generation's largest model.
+
+    There it is the embedding length divided by the number of heads.
+    """
     largest = {"gemma2": 46, "gemma3": 62}[header.architecture]
     return _even_share(header) if header.get("block_count") == largest else head
 
 
 def _vocabulary(header: Header) -> dict[str, Any]:
-    """The configuration's entries about tokens; ids that the file does not name are none, whatever the default."""
+    """The configuration's vocabulary entries; bos, eos and pad ids that the file lacks are set to None."""
     names = {"bos": "bos", "eos": "eos", "pad": "padding", "unk": "unknown"}
     ids = {f"{name}_token_id": header.fields.get(f"tokenizer.ggml.{key}_token_id") for name, key in names.items()}
     said = {"unk_token_id": ids.pop("unk_token_id"), "_model_name_or_path": header.fields.get("general.name")}

@@ -1,4 +1,4 @@
-"""Rotary position embeddings as a GGUF header describes them, in transformers' terms."""
+"""Convert the rotary position embeddings of a GGUF header to transformers' ``rope_parameters``."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ if TYPE_CHECKING:
 
 
 DEFAULT_THETA = 10_000.0
-"""The base of the frequencies where the header names none."""
+"""The base of the frequencies if the header gives none."""
 DEFAULT_BETAS = {"beta_fast": 32.0, "beta_slow": 1.0}
 AGREE = 1e-5
-"""Relative difference between the frequencies stored and those that the configuration yields."""
+"""Largest relative difference allowed between the stored frequency factors and the configuration's."""
 _HONOURED = {
     "rope.scaling.type",
     "rope.scaling.factor",
     "rope.scaling.original_context_length",
-    "rope.scaling.finetuned",  # says how the model came to be
+    "rope.scaling.finetuned",  # about the training only
     "rope.scale_linear",  # the factor's old name
 }
 _OF_YARN = {"rope.scaling.yarn_beta_fast": "beta_fast", "rope.scaling.yarn_beta_slow": "beta_slow"}
 _NEUTRAL = {
     "rope.scaling.attn_factor": (0, 1),
     "rope.scaling.yarn_attn_factor": (1,),
-    "rope.scaling.yarn_ext_factor": (-1,),  # -1 stands for what the type of scaling calls for
+    "rope.scaling.yarn_ext_factor": (-1,),  # -1 is the default of the scaling type
     "rope.scaling.yarn_log_multiplier": (0,),
 }
 
 
 def plain_rope(header: Header, rotated: int) -> dict[str, Any]:
-    """Theta and scaling of the rotary frequencies, as ``rope_parameters`` of a configuration.
+    """Theta and scaling of the rotary frequencies, as a configuration's ``rope_parameters``.
 
     Args:
-        header: of the file.
-        rotated: numbers of each head that are rotated, two for each frequency.
+        header: the file's header.
+        rotated: the rotated dimensions of each head, two per frequency.
 
     Raises:
-        CanonbenchError: frequencies are scaled in a way that cannot be carried.
+        CanonbenchError: the scaling cannot be expressed in transformers.
     """
     theta = float(header.get("rope.freq_base", DEFAULT_THETA))
     factor = float(header.get("rope.scaling.factor", 0) or header.get("rope.scale_linear", 0) or 1)
@@ -63,7 +63,7 @@ def plain_rope(header: Header, rotated: int) -> dict[str, Any]:
 
 
 def gemma3_rope(header: Header, rope: dict[str, Any]) -> dict[str, Any]:
-    """Gemma 3's: scaling is for the layers that see everything; those with a window have frequencies of their own."""
+    """Gemma 3's ``rope_parameters``: scaling in full-attention layers, other frequencies in sliding-window layers."""
     if header.get("rope.freq_base") is None:
         raise header.refuse("its header lacks gemma3.rope.freq_base, so a default would stand in for it")
     local = float(header.get("rope.freq_base_swa", DEFAULT_THETA))
@@ -71,7 +71,7 @@ def gemma3_rope(header: Header, rope: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_keys(header: Header, kind: str) -> None:
-    """Refuse a key about scaling that nothing carries."""
+    """Refuse a scaling key that transformers would ignore."""
     for name, value in header.fields.items():
         key = name.removeprefix(f"{header.architecture}.")
         if not key.startswith(("rope.scaling.", "rope.scale_linear")) or key in _HONOURED:
@@ -84,18 +84,18 @@ def _check_keys(header: Header, kind: str) -> None:
 
 
 def _stored(header: Header, factors: Any, theta: float, rotated: int) -> dict[str, Any]:
-    """The scaling of Llama 3.1 that yields the stored factors: its numbers are not in the file, so they are found.
+    """Find the Llama 3.1 scaling that yields the stored factors; its parameters are not in the file.
 
-    Frequencies are kept at short wavelengths, divided by a factor at long ones, and in between move from one to the
-    other, linearly in the inverse wavelength. Only the bounds' ratio to the original length counts, so the low bound
-    is taken as 1.
+    Frequencies are unchanged at short wavelengths, divided by a factor at long ones, and interpolated in between,
+    linearly in the inverse wavelength. Only the ratio of the bounds to the original length matters, so the low bound is
+    set to 1.
     """
     stored = np.asarray(factors, dtype=np.float64)
     if stored.shape != (rotated // 2,):
         raise header.refuse(f"its rope_freqs.weight has {len(stored)} factors for {rotated // 2} frequencies")
     if np.allclose(stored, 1, rtol=AGREE, atol=0):
         return {"rope_type": "default"}
-    inverse = theta ** (-np.arange(0, rotated, 2) / rotated) / (2 * np.pi)  # of the wavelengths, in tokens
+    inverse = theta ** (-np.arange(0, rotated, 2) / rotated) / (2 * np.pi)  # inverse wavelengths, per token
     factor = round(float(stored.max()), 4)
     lengths = [8192.0, float(header.get("rope.scaling.original_context_length", 8192))]
     candidates = [(4.0, length) for length in lengths]  # as published with Llama 3.1, 3.2 and 3.3
@@ -120,6 +120,6 @@ def _stored(header: Header, factors: Any, theta: float, rotated: int) -> dict[st
 def _llama3_factors(
     inverse: npt.NDArray[np.float64], factor: float, high: float, original: float
 ) -> npt.NDArray[np.float64]:
-    """What each frequency is divided by; ``inverse`` (F,) are the inverse wavelengths."""
+    """The divisors (F,) of the frequencies in Llama 3.1's scaling; ``inverse`` (F,) are the inverse wavelengths."""
     share = np.clip((original * inverse - 1) / (high - 1), 0, 1)
     return np.asarray(1 / (share + (1 - share) / factor))

@@ -1,4 +1,4 @@
-"""Tokenizers of GGUF files: only those whose text is split as the original tokenizer splits it."""
+"""Tokenizers of GGUF files: refuse or repair those that would split text unlike the original tokenizer."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ TEKKEN = (
 
 @dataclass(frozen=True)
 class Splitting:
-    """What a byte-level tokenizer does to text before its merges."""
+    """The pre-tokenization and related settings of a byte-level BPE tokenizer."""
 
     pattern: str | None = None
-    """Of the pieces; None for GPT-2's own."""
+    """Regular expression of the pieces; None for GPT-2's."""
     digits: bool = False
-    """Whether every digit is a piece of its own, set apart before all else."""
+    """Whether every digit is split off as its own piece first."""
     nfc: bool = False
-    """Whether text is composed (NFC) first."""
+    """Whether text is first normalised to NFC."""
     ignore_merges: bool = False
-    """Whether a piece that is in the vocabulary is taken whole."""
+    """Whether a piece that is in the vocabulary becomes one token without merges."""
     bos: bool = False
-    """Whether BOS is added where the file does not say."""
+    """Whether BOS is added if the file does not say."""
 
 
 _LLAMA3 = Splitting(LLAMA3, ignore_merges=True, bos=True)
@@ -50,15 +50,15 @@ SPLITTINGS = {
     "starcoder": _CODE,
     "tekken": Splitting(TEKKEN, ignore_merges=True, bos=True),
 }
-"""The original tokenizers' ways, by the names that ``tokenizer.ggml.pre`` gives them."""
+"""The original tokenizers' settings, by their names in ``tokenizer.ggml.pre``."""
 _UNHEEDED = ("add_sep_token", "remove_extra_whitespaces", "precompiled_charsmap", "normalizer.lowercase")
 
 
 def check_tokenizer(header: Header) -> None:
-    """Refuse a file whose text would not be tokenized as by the original tokenizer.
+    """Refuse a file whose tokenizer would not give the original's tokens.
 
     Raises:
-        CanonbenchError: it names another kind of tokenizer, or none, or a step that transformers would leave out.
+        CanonbenchError: the tokenizer is missing or unsupported, or has a step that transformers would skip.
     """
     kind, pre = (header.fields.get(f"tokenizer.ggml.{key}") for key in ("model", "pre"))
     if kind is None or not header.fields.get("tokenizer.ggml.tokens"):
@@ -83,9 +83,10 @@ def check_tokenizer(header: Header) -> None:
 
 
 def mend_tokenizer(tokenizer: Any, header: Header) -> Any:
-    """Give the tokenizer that transformers builds what it left out: splitting, composing, spaces and BOS.
+    """Add what transformers leaves out of the tokenizer that it builds: splitting, NFC, spaces and BOS.
 
-    What it adds to the vocabulary of its own accord (``<|endoftext|>``, if need be) goes: the model has no such token.
+    Tokens that transformers adds beyond the file's vocabulary (such as ``<|endoftext|>``) are removed, because the
+    model does not have them.
     """
 
     state = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -114,7 +115,7 @@ def _is_metaspace(pre_tokenizer: Any) -> bool:
 
 
 def _adds(header: Header, name: str) -> bool:
-    """Whether the tokenizer adds BOS or EOS: as the file says, else as is usual for its kind."""
+    """Whether the tokenizer adds BOS or EOS: from the file, or else the default of the tokenizer's type."""
     said = header.fields.get(f"tokenizer.ggml.add_{name}_token")
     if said is not None:
         return bool(said)
