@@ -171,7 +171,8 @@ class Layout(NamedTuple):
 
     kind: Kind
     limit: int
-    """Most tokens of a tree row (the attention window); a single longer sequence still gets a row."""
+    """Most tokens of a tree row: the attention window, or less if longer rows are untested. A single longer sequence
+    still gets a row."""
     attention: float
     """Cost of one query-key pair, relative to all other cost of one token."""
 
