@@ -1,4 +1,4 @@
-"""Scores on disk, appended pack by pack: what was computed before a kill is never computed again."""
+"""Cache log-likelihoods on disk, appended pack by pack, so that a killed run resumes without scoring anything twice."""
 
 from __future__ import annotations
 
@@ -23,22 +23,26 @@ from canonbench.network import cache_dir
 
 @dataclass
 class Journal:
-    """The log-likelihoods of one unit by one model: a file to which every finished pack adds one line.
+    """The log-likelihoods of one unit under one model: a JSONL file with one line per finished pack.
 
-    A kill can tear only the line being written; it is cut off when the file is opened again. Sums are written
-    with 17 digits, so what is read back is bit for bit what was measured.
+    A kill can only leave the last line incomplete; it is cut off when the file is read again. Sums are written with
+    17 digits, so they are read back bit for bit.
     """
 
     path: Path
     sums: dict[int, float] = field(default_factory=dict)
-    """Request to summed log-likelihood in nats."""
+    """Maps a request to its summed log-likelihood in nats."""
     tokens: dict[int, npt.NDArray[np.float64]] = field(default_factory=dict)
-    """Request to the log-likelihoods of its tokens, in nats, where they are kept."""
+    """Maps a request to the log-likelihoods of its tokens in nats, if they are kept."""
     seconds: float = 0.0
-    """Time spent scoring, over all processes that worked on this unit."""
+    """Seconds spent scoring this unit, summed over all processes."""
 
     def read(self) -> None:
-        """Take over what earlier processes left."""
+        """Read the scores written by earlier processes.
+
+        Raises:
+            CanonbenchError: the file is damaged.
+        """
         if not self.path.is_file():
             return
         content = self.path.read_bytes()
@@ -59,7 +63,7 @@ class Journal:
     def append(
         self, sums: dict[int, float], seconds: float, tokens: Mapping[int, npt.NDArray[np.float64]] | None = None
     ) -> None:
-        """Add one finished pack: on disk before this returns. With ``tokens``, what the sums are of is kept too."""
+        """Write one finished pack to disk before returning; ``tokens`` adds each token's log-likelihood."""
         entry: dict[str, Any] = {
             "requests": list(sums),
             "sums": list(sums.values()),
@@ -81,20 +85,20 @@ class Journal:
         self.seconds += seconds
 
     def array(self, n_requests: int) -> npt.NDArray[np.float64]:
-        """(requests,) all sums in order; the unit must be complete."""
+        """Return all sums in order, shape (requests,); the unit must be complete."""
         return np.asarray([self.sums[index] for index in range(n_requests)], dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder of journals. The base's lies in the cache, shared by all edits of it; the edited model's in its run."""
+    """A folder of journals: in the cache for a base, shared by all its edits; in the run folder for an edited model."""
 
     folder: Path
     say: Callable[[str], None]
 
     @contextmanager
     def journal(self, key: str) -> Iterator[Journal]:
-        """The journal under ``key``, held by this process alone; a second process waits, then finds it filled."""
+        """Open and lock the journal for ``key``; a second process waits, then finds the scores already there."""
         with written(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / f"{key}.lock")
@@ -113,7 +117,7 @@ class Store:
 
 
 def base_store(otherwise: Path, say: Callable[[str], None]) -> Store:
-    """The cache that all edits of one base share; the folder ``otherwise`` where the cache cannot be written."""
+    """Return the store shared by all edits of one base, or ``otherwise`` if the cache cannot be written."""
     shared = cache_dir() / "scores"
     try:
         shared.mkdir(parents=True, exist_ok=True)
@@ -125,5 +129,5 @@ def base_store(otherwise: Path, say: Callable[[str], None]) -> Store:
 
 
 def content_key(*parts: object) -> str:
-    """A short hash of all that a score depends on; never a name."""
+    """Hash everything that a score depends on; the parts are content hashes, never model names."""
     return hashlib.sha256(json.dumps([str(part) for part in parts]).encode()).hexdigest()[:40]

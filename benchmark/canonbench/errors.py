@@ -1,4 +1,4 @@
-"""The two ways a command ends badly, each one clear line: what is wrong and what to do."""
+"""The two error types of canonbench; each message is one clear line that says what is wrong and what to do."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from numbers import Integral
 
 LARGEST_SEED = 2**32 - 1
-"""The largest seed that every generator of random numbers takes (numpy's global one takes no larger)."""
+"""The largest seed that every random number generator accepts (the limit of numpy's global one)."""
 LARGEST_COUNT = 2**31 - 1
-"""More rows, tokens or repetitions than any run has; a larger number is a slip."""
+"""Upper bound on rows, tokens or repetitions; no run needs more, so a larger number is a mistake."""
 
 
 class CanonbenchError(Exception):
-    """Something failed that the user can act on; the message is one line. Exit code 1."""
+    """A failure that the user can act on; the message is one line. Exit code 1."""
 
     exit_code = 1
 
@@ -25,7 +25,7 @@ class UsageError(CanonbenchError):
 
 
 def unknown_name(kind: str, name: str, valid: Iterable[str], *, where: str = "") -> UsageError:
-    """The error for a name that is not one of ``valid``, with a "did you mean" when one is close.
+    """Make the error for a name that is not one of ``valid``, with a "did you mean" if one is close.
 
     ``where`` follows the name: "unknown task 'contry' of suite 'mini', must be one of ...".
     """
@@ -37,7 +37,7 @@ def unknown_name(kind: str, name: str, valid: Iterable[str], *, where: str = "")
 
 
 def require_whole(name: str, value: object, least: int, most: int) -> None:
-    """UsageError unless ``value``, called ``name``, is a whole number from ``least`` to ``most``."""
+    """Raise UsageError unless ``value`` is a whole number from ``least`` to ``most``; ``name`` is for the message."""
     if not isinstance(value, Integral) or isinstance(value, bool) or not least <= int(value) <= most:
         got = f", got {value!r}" if not isinstance(value, int) or value.bit_length() < 100 else ""
         raise UsageError(f"{name} must be a whole number from {least} to {most}{got}")

@@ -1,13 +1,9 @@
-"""Read and write whole files: a fault is one line that names the file, and a file is written whole or not at all.
+"""Read files, write files and folders atomically, and check output paths before a run starts.
 
-Refused is what is no regular file (a device or a pipe would be read for ever), is too large, or is not UTF-8.
-``canonbench.records`` reads JSON, JSONL and YAML on top of this.
-
-Where the package's own files lie: inside the wheel, or in the checkout that is installed editable.
-
-Where the results will go is looked at before anything expensive happens.
-
-Write a folder whole or not at all, and remove one the same way: under its own name no half of it is ever seen.
+Every error is one line that names the path. Readers refuse anything that is not a regular file (reading a device or
+pipe would never end), is too large, or is not UTF-8. A file or folder appears under its own name only when complete,
+and is removed in the same way. The module also locates the data folders, which are inside the wheel or in the checkout
+of an editable install. ``canonbench.records`` reads JSON, JSONL and YAML on top of it.
 """
 
 from __future__ import annotations
@@ -29,13 +25,13 @@ from safetensors import SafetensorError
 from canonbench.errors import CanonbenchError, UsageError
 
 LARGEST = 2**30
-"""Bytes of a file that is read whole."""
+"""Most bytes of a file that is read whole."""
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 FORBIDDEN = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def read_bytes(path: Path, *, largest: int = LARGEST) -> bytes:
-    """The bytes of a regular file of at most ``largest`` bytes; CanonbenchError naming it otherwise."""
+    """Read a regular file of at most ``largest`` bytes; otherwise raise a CanonbenchError that names it."""
     with _opened(path) as file:
         is_large = os.fstat(file.fileno()).st_size > largest
         content = b"" if is_large else file.read(largest + 1)
@@ -45,7 +41,7 @@ def read_bytes(path: Path, *, largest: int = LARGEST) -> bytes:
 
 
 def read_text(path: Path, *, largest: int = LARGEST) -> str:
-    """The text of a UTF-8 file, line ends as they are; CanonbenchError naming the file otherwise."""
+    """Read a UTF-8 file without changing line ends; otherwise raise a CanonbenchError that names it."""
     content = read_bytes(path, largest=largest)
     refuse_utf16(content, path)
     try:
@@ -55,20 +51,20 @@ def read_text(path: Path, *, largest: int = LARGEST) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a regular file's bytes, as hex; CanonbenchError if it cannot be read."""
+    """Return the SHA-256 of a regular file as hex; CanonbenchError if it cannot be read."""
     with _opened(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; no error where the path is one that no file can have (too long, for one)."""
+    """Whether ``path`` is a file; False for a path that no file can have (for example one that is too long)."""
     with suppress(OSError, ValueError):
         return path.is_file()
     return False
 
 
 def is_dir(path: Path) -> bool:
-    """Whether there is such a folder; like ``is_file``."""
+    """Whether ``path`` is a folder; False for an impossible path, like ``is_file``."""
     with suppress(OSError, ValueError):
         return path.is_dir()
     return False
@@ -77,7 +73,7 @@ def is_dir(path: Path) -> bool:
 @contextmanager
 def _opened(path: Path) -> Iterator[BufferedReader]:
     try:
-        mode = path.stat().st_mode  # before it is opened: opening a pipe waits for someone to write into it
+        mode = path.stat().st_mode  # checked before opening: opening a pipe blocks until another process writes to it
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             raise CanonbenchError(f"cannot read {path}: it is not a regular file")
         with path.open("rb") as file:
@@ -89,14 +85,14 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
 
 
 def refuse_utf16(content: bytes, path: Path) -> None:
-    """CanonbenchError if bytes begin as UTF-16 does."""
+    """Raise CanonbenchError if ``content`` begins with a UTF-16 byte order mark."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise CanonbenchError(f"{path}: not UTF-8 text but UTF-16; save it as UTF-8")
 
 
 @contextmanager
 def written(path: Path) -> Iterator[None]:
-    """Turn a failed write inside into one line that names the path and says what to do."""
+    """Turn an OSError inside the context into a CanonbenchError that names ``path`` and says what to do."""
     try:
         yield
     except OSError as error:
@@ -104,7 +100,7 @@ def written(path: Path) -> Iterator[None]:
 
 
 def write_error(path: Path, error: OSError) -> CanonbenchError:
-    """The error of a file or folder that cannot be written."""
+    """Make the error for a file or folder that cannot be written."""
     advice = ""
     if error.errno in NO_ROOM:
         advice = "; nothing written before is lost: make room and run the same command again"
@@ -115,12 +111,13 @@ def write_error(path: Path, error: OSError) -> CanonbenchError:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to fill; it takes the place of ``path`` (of a link: of its target) when the block ends.
+    """Yield a temporary file next to ``path`` that replaces it (for a link: its target) when the context ends.
 
-    A reader, a kill or a full disk never leaves half a file: what was there stays until the new file is on disk.
+    A kill or a full disk never leaves half a file, and a reader never sees one: the old file stays until the new one is
+    on disk.
 
     Raises:
-        CanonbenchError: it cannot be written, or ``path`` is there and is no regular file.
+        CanonbenchError: the file cannot be written, or ``path`` exists and is not a regular file.
     """
     with written(path):
         target = path.resolve()
@@ -138,10 +135,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, content: str | bytes | Callable[[Path], Any]) -> None:
-    """Write ``content`` (text as UTF-8; a function fills the file it is given) to ``path``, whole or not at all.
+    """Write ``content`` to ``path`` atomically: text as UTF-8, bytes, or a function that fills the file it is given.
 
     Raises:
-        CanonbenchError: as ``replacing``.
+        CanonbenchError: as for ``replacing``.
     """
     with replacing(path) as part:
         if callable(content):
@@ -154,21 +151,21 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 def carried(in_wheel: str, in_checkout: str) -> Path:
-    """A folder that a wheel carries inside the package, and an editable install reads from the checkout itself."""
+    """Return a data folder: ``in_wheel`` inside an installed package, else ``in_checkout`` of an editable install."""
     packaged = PACKAGE / in_wheel
     return packaged if packaged.is_dir() else PACKAGE.parents[1] / in_checkout
 
 
 def data_root() -> Path:
-    """The folder that holds ``mini/``, ``published/`` and ``flags/``."""
+    """Return the folder that holds ``mini/``, ``published/`` and ``flags/``."""
     return carried("data", "datasets")
 
 
 def require_folder(run: Path) -> None:
-    """A run folder can be made there, or is there and can be written; nothing is made yet.
+    """Check that ``run`` is a writable folder or can be created, without creating it.
 
     Raises:
-        UsageError: it is a file, or lies under one.
+        UsageError: it is a file or inside one.
         CanonbenchError: it cannot be written.
     """
     with written(run):
@@ -180,11 +177,11 @@ def require_folder(run: Path) -> None:
 
 
 def require_output(output: Path, option: str = "--output") -> None:
-    """A file can be written to ``output``, as far as can be told beforehand.
+    """Check that a file can be written to ``output``, as far as this is known before writing.
 
     Raises:
-        UsageError: it is a folder, or its folder does not exist.
-        CanonbenchError: its folder cannot be written.
+        UsageError: it is a folder, or its parent folder does not exist.
+        CanonbenchError: its parent folder cannot be written.
     """
     folder = output.absolute().parent
     if not is_dir(folder):
@@ -198,21 +195,21 @@ def require_output(output: Path, option: str = "--output") -> None:
 
 
 PART = ".part"
-"""Ends the hidden name of what is being written, and of what a killed process left of it."""
+"""Suffix of the hidden name of a file or folder while it is written; a killed process leaves it behind."""
 GONE = ".gone"
-"""Ends the hidden name of what is being removed."""
+"""Suffix of the hidden name of a folder while it is removed."""
 
 
 @contextmanager
 def appearing(folder: Path) -> Iterator[Path]:
-    """A folder to fill beside ``folder``, which takes its place, and that of anything there, once all is written.
+    """Yield a temporary folder to fill; it replaces ``folder``, and anything there, when the context ends.
 
     Raises:
-        CanonbenchError: the disk is full, or cannot be written; then nothing has changed.
+        CanonbenchError: the disk is full or cannot be written; then nothing has changed.
     """
     part = _hidden(folder, PART)
     try:
-        shutil.rmtree(part, ignore_errors=True)  # a killed run's
+        shutil.rmtree(part, ignore_errors=True)  # left by a killed run
         part.mkdir(parents=True)
         yield part
         for file in part.iterdir():
@@ -220,14 +217,14 @@ def appearing(folder: Path) -> Iterator[Path]:
         _exchange(folder, part)
     except OSError as error:
         raise write_error(folder, error) from error
-    except SafetensorError as error:  # what safetensors makes of a full disk
+    except SafetensorError as error:  # safetensors raises this when the disk is full
         raise CanonbenchError(f"cannot write {folder}: {error}; make room, or choose another folder") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder and all that is in it, if it is there; killed halfway, it is gone, and leaves a hidden rest.
+    """Remove a folder with its contents, if it exists. A kill halfway leaves only a hidden remainder.
 
     Raises:
         CanonbenchError: it cannot be removed.
@@ -240,7 +237,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what killed processes left half written or half removed in ``folder``; nobody may be at work there."""
+    """Remove half-written or half-removed files left in ``folder`` by killed processes; no process may be using it."""
     for path in folder.glob(".*"):
         if path.name.endswith((PART, GONE)):
             if path.is_dir() and not path.is_symlink():
@@ -250,7 +247,7 @@ def clear_leftovers(folder: Path) -> None:
 
 
 def _exchange(folder: Path, part: Path) -> None:
-    """Put ``part`` where ``folder`` is, which goes only once it has."""
+    """Replace ``folder`` by ``part``; the old folder is removed only after the rename succeeded."""
     gone = _aside(folder)
     try:
         part.rename(folder)
@@ -262,7 +259,7 @@ def _exchange(folder: Path, part: Path) -> None:
 
 
 def _aside(folder: Path) -> Path:
-    """Where a folder lies once it is renamed, if it was there."""
+    """Rename ``folder``, if it exists, to a hidden name, and return that name."""
     gone = _hidden(folder, GONE)
     shutil.rmtree(gone, ignore_errors=True)
     if folder.exists():

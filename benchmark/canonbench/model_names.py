@@ -1,6 +1,6 @@
-"""How an ensemble is named: ``ensemble:LARGE,SMALL_EDIT[,base=SMALL][,beta=NUMBER|auto|auto@LEAGUE]``.
+"""Parse and format ensemble names: ``ensemble:LARGE,SMALL_EDIT[,base=SMALL][,beta=NUMBER|auto|auto@LEAGUE]``.
 
-An ensemble's name for people elsewhere: without places on this machine.
+``portable`` removes local paths from a name, so that it can be published.
 """
 
 from __future__ import annotations
@@ -21,35 +21,36 @@ OPTIONS = ("base", "beta")
 
 @dataclass(frozen=True)
 class EnsembleName:
-    """The parts of an ensemble, each as ``--model`` takes it."""
+    """The parts of an ensemble, each in the form that ``--model`` accepts."""
 
     large: str
     small: str
     """The small model after its edit."""
     base: str | None = None
-    """The small model before its edit; None: the one that the edit names."""
+    """The small model before its edit; None for the base named by the edit."""
     beta: float | None = 1.0
-    """None: yet to be chosen, on the val split."""
+    """The weight β; None if it is still to be chosen on the val split."""
     league: str | None = None
-    """The league that β is to be chosen for; None: the tightest."""
+    """The league for which β is chosen; None for the tightest."""
 
     def __str__(self) -> str:
-        """What ``parse_ensemble`` reads."""
+        """Return the name in the form that ``parse_ensemble`` reads."""
         base = "" if self.base is None else f",base={self.base}"
         auto = AUTO if self.league is None else f"{AUTO}@{self.league}"
         return f"{PREFIX}{self.large},{self.small}{base},beta={auto if self.beta is None else f'{self.beta:g}'}"
 
 
 def is_ensemble(model: Any) -> TypeGuard[str]:
-    """Whether what was given as a model is the name of an ensemble."""
+    """Whether ``model`` is the name of an ensemble."""
     return isinstance(model, str) and model.startswith(PREFIX)
 
 
 def parse_ensemble(name: str) -> EnsembleName:
-    """Read an ensemble's name; β is 1 where it is not given.
+    """Parse an ensemble's name; β defaults to 1.
 
     Raises:
-        UsageError: it has not two parts, an ensemble among them, an option that there is not, or a β that is no number.
+        UsageError: it does not have exactly two parts, a part is itself an ensemble, an option is unknown, or β is not
+            a number.
     """
     items = [item.strip() for item in name.removeprefix(PREFIX).split(",")]
     parts = [item for item in items if "=" not in item]
@@ -73,7 +74,7 @@ def parse_ensemble(name: str) -> EnsembleName:
 
 
 def require_plain(part: str, name: str) -> None:
-    """UsageError if a part is itself an ensemble."""
+    """Raise UsageError if a part is itself an ensemble."""
     if is_ensemble(part):
         raise UsageError(f"{name!r}: a part of an ensemble cannot be an ensemble itself")
 
@@ -89,11 +90,11 @@ def _number(text: str, name: str) -> float:
 
 
 def portable(name: str, *, large: str | None = None) -> str:
-    """The name of an ensemble with hub ids as they are, and of every path only its end.
+    """Return an ensemble's name with hub ids unchanged and each path reduced to its last component.
 
     Args:
-        name: as rows have it.
-        large: what to call the large model instead.
+        name: the name as it appears in rows.
+        large: another name for the large model.
     """
     first, *others = name.removeprefix(PREFIX).split(",")
     return PREFIX + ",".join([large or _short(first), *map(_short, others)])

@@ -1,4 +1,4 @@
-"""The network policy in one place: every use is announced and can be forbidden, what is fetched has one folder."""
+"""The network policy: every use is announced and can be forbidden, and fetched files go to one cache folder."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from canonbench.errors import CanonbenchError
 
 SWITCHES = ("CANONBENCH_OFFLINE", "HF_HUB_OFFLINE")
 TRUE = frozenset({"1", "true", "yes", "on"})
-"""What huggingface_hub counts as true, in any case."""
+"""Values that huggingface_hub treats as true, in lower case; case is ignored."""
 
 
 def cache_dir() -> Path:
-    """The folder of everything canonbench fetches: ``CANONBENCH_CACHE``, else the platform's cache folder."""
+    """Return canonbench's cache folder: ``CANONBENCH_CACHE`` if set, else the platform's cache folder."""
     chosen = os.environ.get("CANONBENCH_CACHE")
     return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("canonbench"))
 
 
 def to_stderr(line: str) -> None:
-    """Write one line to standard error: where notes go unless a caller passes its own ``say``."""
+    """Write one line to standard error; the default for ``say`` arguments."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -35,10 +35,16 @@ def is_offline() -> bool:
 def require_network(
     what: str, say: Callable[[str], None] = to_stderr, *, instead: str = "", doing: str = "fetching"
 ) -> None:
-    """Announce that ``what`` (a thing and where it comes from) is about to be fetched; called before every such use.
+    """Announce a use of the network, or raise if it is forbidden. Call before every such use.
 
-    ``instead`` is what a person without a network can do; ``doing`` is for what is not fetching. Raises CanonbenchError
-    where ``CANONBENCH_OFFLINE`` or ``HF_HUB_OFFLINE`` is 1, true, yes or on.
+    Args:
+        what: what is fetched and from where.
+        say: receives the announcement.
+        instead: what the user can do without a network.
+        doing: the verb, if it is not fetching.
+
+    Raises:
+        CanonbenchError: ``CANONBENCH_OFFLINE`` or ``HF_HUB_OFFLINE`` is 1, true, yes or on.
     """
     switch = _forbidden_by()
     if switch:

@@ -1,7 +1,7 @@
-"""Read records: JSON, JSONL and YAML, and what pydantic makes of them; every fault is one line that names the place.
+"""Read JSON, JSONL and YAML and validate the content with pydantic; every error is one line that names the place.
 
-The same things are refused everywhere: a key that is given twice, nesting deeper than any file of ours, text that
-cannot be written again (NUL, half characters), and YAML whose aliases stand for more than memory holds.
+All readers refuse the same things: duplicate keys, nesting deeper than any canonbench file, text that cannot be
+written back (NUL, lone surrogates), and YAML aliases that expand to too many values.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from canonbench.errors import CanonbenchError, UsageError
 from canonbench.files import read_bytes, read_text, refuse_utf16, replacing
 
 LARGEST_YAML = 2**20
-"""Bytes of a YAML file: people write them, and a megabyte takes seconds to parse."""
+"""Most bytes of a YAML file: they are written by hand, and a megabyte takes seconds to parse."""
 DEEPEST = 64
-"""Levels of lists and mappings within each other; the files that canonbench knows have about ten."""
+"""Most levels of nested lists and mappings; canonbench's own files have about ten."""
 MOST_NODES = 10**6
-"""Values of a YAML file once its aliases are written out; a few lines of aliases can stand for billions."""
+"""Most values of a YAML file after its aliases are expanded; a few lines of aliases can expand to billions."""
 LONGEST_NUMBER = 1024
-"""Bits of a whole number; no larger one can become a float."""
+"""Most bits of a whole number; a larger one cannot become a float."""
 MERGE = "tag:yaml.org,2002:merge"
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def read_json(path: Path, *, foreign: bool = False) -> dict[str, Any]:
-    """A JSON object.
+    """Read a file that holds one JSON object.
 
     Args:
         path: the file.
-        foreign: another program wrote it, which may repeat keys and put NUL into text.
+        foreign: the file was written by another program and may repeat keys or contain NUL in text.
 
     Raises:
-        CanonbenchError: it cannot be read or is not a JSON object; file, line and column are named.
+        CanonbenchError: the file cannot be read or is not a JSON object; file, line and column are named.
     """
     content = parse_json(read_text(path), str(path), foreign=foreign)
     if not isinstance(content, dict):
@@ -48,7 +48,7 @@ def read_json(path: Path, *, foreign: bool = False) -> dict[str, Any]:
 
 
 def parse_json(text: str, place: str, *, foreign: bool = False) -> Any:
-    """The content of JSON text; CanonbenchError naming ``place``, line and column. ``foreign`` as in ``read_json``."""
+    """Parse JSON text; a CanonbenchError names ``place``, line and column. ``foreign`` as in ``read_json``."""
     try:
         return _loads(text, foreign=foreign)
     except json.JSONDecodeError as error:
@@ -58,15 +58,14 @@ def parse_json(text: str, place: str, *, foreign: bool = False) -> Any:
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSONL file, one for each line.
+    """Read the rows of a JSONL file, one per line.
 
     Raises:
-        CanonbenchError: the file cannot be read, or a line is not a JSON object, which includes an empty line;
-            ``file:line`` is named.
+        CanonbenchError: the file cannot be read, or a line is empty or not a JSON object; ``file:line`` is named.
     """
     content = read_bytes(path)
     refuse_utf16(content, path)
-    # Bytes are cut at "\n" alone: str.splitlines would also cut at U+2028 and friends, which stand in real text.
+    # Split at "\n" only: str.splitlines would also split at U+2028 and similar characters, which occur in real text.
     lines = content.removesuffix(b"\n").split(b"\n") if content else []
     rows: list[dict[str, Any]] = []
     with jsonlines.Reader(lines, loads=partial(_loads, foreign=False)) as reader:
@@ -82,7 +81,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
-    """Write a line for each row, whole or not at all; CanonbenchError naming the path if that fails."""
+    """Write rows to a JSONL file atomically, one per line; CanonbenchError naming the path if that fails."""
     with replacing(path) as part, jsonlines.open(part, "w", dumps=json.dumps) as writer:
         writer.write_all(rows)
 
@@ -96,7 +95,7 @@ def _line_problem(cause: BaseException | None) -> str:
 
 
 def _loads(text: str, *, foreign: bool) -> Any:
-    """JSON; JSONDecodeError with line and column, or ValueError."""
+    """Parse and check JSON; raises JSONDecodeError with line and column, or ValueError."""
     if text.startswith("\ufeff"):
         raise ValueError("begins with a byte order mark (BOM), which JSON does not allow; save it without one")
     try:
@@ -121,7 +120,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check(content: Any, *, foreign: bool) -> None:
-    """ValueError if content is nested too deeply, or holds text that nothing can write (or, but ``foreign``, name)."""
+    """Raise ValueError if content is nested too deeply, has a huge number, or has text that cannot be written back.
+
+    NUL in text is allowed only if ``foreign``.
+    """
     level = [content]
     for _ in range(DEEPEST + 1):
         below: list[Any] = []
@@ -160,10 +162,10 @@ def _too_deep() -> ValueError:
 
 
 def read_yaml(path: Path, example: str) -> dict[Any, Any]:
-    """The ``key: value`` lines of a file; ``example`` is one of them, for the message where there are none.
+    """Read a YAML file of ``key: value`` lines; ``example`` is such a line, for the error message.
 
     Raises:
-        CanonbenchError: the file cannot be read, is not YAML (``file:line`` is named), or holds something else.
+        CanonbenchError: the file cannot be read, is not YAML (``file:line`` is named), or is not a mapping.
     """
     content = parse_yaml(read_text(path, largest=LARGEST_YAML), str(path))
     if not isinstance(content, dict):
@@ -172,7 +174,7 @@ def read_yaml(path: Path, example: str) -> dict[Any, Any]:
 
 
 def parse_yaml(text: str, place: str) -> Any:
-    """The content of YAML text; CanonbenchError naming ``place`` and line."""
+    """Parse YAML text; a CanonbenchError names ``place`` and line."""
     try:
         content = yaml.load(text, _StrictLoader)
         _check(content, foreign=False)
@@ -183,13 +185,13 @@ def parse_yaml(text: str, place: str) -> Any:
     except RecursionError as error:
         raise CanonbenchError(f"{place}: {_too_deep()}") from error
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
-        # what PyYAML's constructors raise of themselves: "2025-02-31", "!!int x"
+        # raised by PyYAML's constructors, for example for "2025-02-31" or "!!int x"
         raise CanonbenchError(f"{place}: not valid YAML: {_one_line(error)}") from error
     return content
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML without duplicate keys, deep nesting, or aliases that stand for more than a file can hold."""
+    """A YAML loader that refuses duplicate keys, deep nesting and aliases that expand beyond ``MOST_NODES``."""
 
     depth = 0
 
@@ -222,7 +224,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _expanded(node: Any, sizes: dict[int, int]) -> int:
-    """Values that a node stands for, aliases written out; more than MOST_NODES if it holds itself."""
+    """Count the values of a node with aliases expanded; more than MOST_NODES if it contains itself."""
     if id(node) not in sizes:
         sizes[id(node)] = MOST_NODES + 1
         below = node.value if isinstance(node, yaml.CollectionNode) else ()
@@ -236,21 +238,21 @@ def _one_line(error: BaseException) -> str:
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with a record; ``str`` of it is ``place: message``."""
+    """One validation error of a record; its ``str`` is ``place: message``."""
 
     place: str
-    """The field, as ``tasks.country.val``; empty if it is the record as a whole."""
+    """The field, such as ``tasks.country.val``; empty for the record as a whole."""
     message: str
     cause: BaseException | None
-    """What a validator raised, if one did."""
+    """The exception raised by a validator, if any."""
 
     def __str__(self) -> str:
-        """In one line."""
+        """Return the problem as one line."""
         return f"{self.place}: {self.message}" if self.place else self.message
 
 
 def problems(error: ValidationError) -> list[Problem]:
-    """What pydantic found, in the words of the person who wrote the record."""
+    """Convert each error that pydantic found to a ``Problem``."""
     return [_problem(each) for each in error.errors(include_url=False)]
 
 
@@ -265,11 +267,11 @@ def _problem(found: Any) -> Problem:
 
 
 def validated(model: type[Model], content: Any, place: str | Path) -> Model:
-    """A record made of ``content``.
+    """Validate ``content`` as a record of type ``model``.
 
     Raises:
-        CanonbenchError: it is not one; in one line with ``place``, the first problem and how many more there are.
-            UsageError where a validator raised one.
+        CanonbenchError: it is not valid; the line names ``place``, the first problem and how many more there are.
+            UsageError if a validator raised one.
     """
     try:
         return model.model_validate(content)

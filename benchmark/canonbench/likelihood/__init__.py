@@ -1,4 +1,4 @@
-"""Log-likelihoods, exact and fast."""
+"""Exact log-likelihoods of continuations and texts under a causal LM, computed in packed batches."""
 
 from canonbench.likelihood.blocks import decoder_blocks
 from canonbench.likelihood.engine import (

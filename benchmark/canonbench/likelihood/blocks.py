@@ -1,4 +1,4 @@
-"""The blocks that a decoder is a stack of: where they are, which of them two models share, how to start above some."""
+"""Find a model's decoder blocks, tell which of them two models share, and start a forward pass above some of them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from canonbench.models import output_layer, text_config
 BESIDE_BLOCKS = {
     "backpack": ("backpack.sense_network.", "backpack.sense_weight_net.", "backpack.sense_edit."),
 }
-"""By ``model_type``: prefixes of the names of tensors that no block's output depends on."""
+"""Maps ``model_type`` to name prefixes of tensors that no block's output depends on."""
 
 
 def decoder_blocks(model: Any) -> tuple[str, list[Any]]:
-    """The decoder's blocks and the name of their list; none if the model has no such list."""
+    """Return the name of the list of decoder blocks and the blocks; ``("", [])`` if the model has no such list."""
     count = getattr(text_config(model), "num_hidden_layers", None)
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == count:
@@ -32,7 +32,7 @@ def decoder_blocks(model: Any) -> tuple[str, list[Any]]:
 
 @contextmanager
 def listening(block: nn.Module, hear: Callable[[Any], None]) -> Iterator[None]:
-    """Call ``hear`` with whatever a block returns."""
+    """Call ``hear`` with each output of ``block`` while the context is open."""
     handle = block.register_forward_hook(lambda _block, _args, output: hear(output))
     try:
         yield
@@ -41,18 +41,18 @@ def listening(block: nn.Module, hear: Callable[[Any], None]) -> Iterator[None]:
 
 
 def hidden_of(output: Any) -> Tensor:
-    """The hidden states among what a block returns."""
+    """Return the hidden states from a block's output (a tensor, or a tuple that starts with it)."""
     hidden: Tensor = output[0] if isinstance(output, tuple) else output
     return hidden
 
 
 def first_changed_block(model: Any, base: Mapping[str, str], edited: Mapping[str, str]) -> int:
-    """How many blocks, from the bottom, are the same in two models; 0 if anything that they depend on differs.
+    """Count the blocks, from the bottom, that are the same in two models; 0 if anything they depend on differs.
 
     Args:
-        model: either of the two.
-        base: fingerprints of its tensors, by name.
-        edited: likewise; the names of an unmerged adapter are understood.
+        model: either of the two models.
+        base: tensor name to fingerprint, for the base.
+        edited: the same for the edited model; tensor names of an unmerged adapter are also accepted.
     """
     prefix, blocks = decoder_blocks(model)
     if not blocks:
@@ -72,16 +72,19 @@ def first_changed_block(model: Any, base: Mapping[str, str], edited: Mapping[str
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How to start a model above its lower blocks; models with equal shortcuts have the same hidden states there."""
+    """How to start a forward pass above the lower blocks.
+
+    Models with equal shortcuts have the same hidden states at that block.
+    """
 
     block: int
-    """Number of blocks that are skipped."""
+    """Number of blocks skipped."""
     arity: int | None
-    """Entries of the tuple that a block returns; None if it returns the hidden states alone."""
+    """Length of the tuple that a block returns; None if it returns only the hidden states."""
     token_bytes: int
-    """Size of one token's hidden state."""
+    """Bytes of one token's hidden state."""
     probe: str
-    """SHA-256 of the hidden states that the model itself has there on a probe."""
+    """SHA-256 of the model's own hidden states at that block on a probe pack."""
 
     @contextmanager
     def taken(self, model: Any, hidden: Tensor) -> Iterator[None]:
@@ -102,7 +105,10 @@ class Shortcut:
 
 @torch.inference_mode()
 def shortcut(model: Any, block: int) -> Shortcut | None:
-    """How to start a model at a block; None unless, on a probe, that gives the same bits as running it in full."""
+    """Return the shortcut that starts a model at ``block``.
+
+    None unless, on a probe pack, it gives bit-identical output to a full forward pass.
+    """
     _, blocks = decoder_blocks(model)
     if not 0 < block <= len(blocks) or route(model).head == "logits":
         return None
@@ -119,17 +125,17 @@ def shortcut(model: Any, block: int) -> Shortcut | None:
     try:
         with way.taken(model, hidden):
             resumed = hidden_rows(model, pack)
-    except Exception:  # upper blocks that need more of the lower ones fail in ways that differ by architecture
+    except Exception:  # if upper blocks need more than hidden states, the error depends on the architecture
         return None
     return way if torch.equal(resumed, whole) else None
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:
-    """The content of a contiguous tensor."""
+    """Return the raw bytes of a contiguous tensor."""
     data: memoryview = tensor.cpu().reshape(-1).view(torch.uint8).numpy().data
     return data
 
 
 def _plain(name: str) -> str:
-    """The name that a tensor or module has without an adapter around the model."""
+    """Strip from a tensor or module name what an adapter around the model adds."""
     return name.removeprefix("base_model.model.").replace(".base_layer.", ".")

@@ -1,8 +1,7 @@
-"""The engine's face: exact log-likelihoods of continuations and of whole texts, for any causal LM.
+"""Score continuations and whole texts with any causal LM: plan packs, run them, and return exact log-likelihoods.
 
-What a run will cost, before it starts.
-
-Score a pack with an ensemble under several β: the three bodies and their output layers run once.
+The file also estimates the cost of a run before it starts, and scores an ensemble under several β in one forward pass
+of its three models.
 """
 
 from __future__ import annotations
@@ -40,13 +39,14 @@ from canonbench.models import (
 )
 
 SCORER_VERSION = 5
-"""Raised whenever a change here could move a log-probability: cached scores of older versions are then not used."""
+"""Increased whenever a change could move a log-probability; cached scores of older versions are not used."""
 AUTO_BATCH_TOKENS = {"cpu": 512, "cuda": 16_384}
-"""On the CPU, 512 tokens fill the matrix products and their activations stay in the cache."""
+"""Default tokens per batch, by device type. On the CPU, 512 tokens keep the matrix products busy while their
+activations stay in the cache."""
 Compute = Callable[[Any, Pack, Head, ForwardContext], npt.NDArray[np.float64]]
-"""From a model and a pack to the log-probabilities (S, ...) of its scored tokens, as ``log_probs``."""
+"""A function with the signature of ``log_probs``: returns the log-probabilities (S, ...) of a pack's scored tokens."""
 _FITS: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
-"""Tokens of the largest batch that a model still has memory for, where a larger one had not."""
+"""Maps a model to the largest batch (tokens) to try, recorded after a larger one ran out of memory."""
 
 
 class NotFinite(CanonbenchError):
@@ -69,18 +69,18 @@ def log_likelihoods(
     batch_tokens: int | None = None,
     origins: Sequence[str] | None = None,
 ) -> list[LogLikelihood]:
-    """log p(continuation | prefix) for (prefix, continuation) pairs, exact by
+    """Compute log p(continuation | prefix) for (prefix, continuation) pairs, exactly as defined in
     docs/reference/protocol.md#1-log-likelihood.
 
     Args:
         model: a transformers causal LM in evaluation mode.
         tokenizer: its tokenizer.
         pairs: prefix and continuation are tokenised separately, then concatenated.
-        batch_tokens: tokens that go through the model at once, padding included; None chooses by device.
+        batch_tokens: tokens per forward pass, padding included; None chooses by device.
         origins: where each pair comes from (``file:line``), for error messages.
 
     Returns:
-        One result per pair, in order: the sum over the continuation's tokens, and each token's log-probability.
+        One result per pair, in order: the sum over the continuation's tokens and each token's log-probability, in nats.
 
     Raises:
         CanonbenchError: a prefix or continuation has no tokens, a sequence exceeds the model's context,
@@ -96,7 +96,7 @@ def log_likelihoods(
 def plan(
     model: Any, requests: Sequence[Request], *, batch_tokens: int | None = None, origins: Sequence[str] | None = None
 ) -> list[Pack]:
-    """The packs that answer ``requests``: the same ones whenever the same is asked of the same architecture.
+    """Plan the packs that answer ``requests``. The same requests and architecture always give the same packs.
 
     Raises:
         CanonbenchError: a request exceeds the model's context or vocabulary; its origin is named.
@@ -109,7 +109,7 @@ def plan(
 
 
 def auto_batch_tokens(model: Any) -> int:
-    """Tokens that go through a model at once when the caller does not say."""
+    """Return the default number of tokens per forward pass for the model's device."""
     return AUTO_BATCH_TOKENS.get(model.device.type, AUTO_BATCH_TOKENS["cuda"])
 
 
@@ -121,16 +121,17 @@ def score(
     during: ForwardContext = without,
     compute: Compute = log_probs,
 ) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
-    """Per request of a pack: the log-probabilities of its scored tokens, in nats.
+    """Yield, for each request of a pack, its index and the log-probabilities of its scored tokens in nats.
 
-    A pack that the GPU has no memory for is run in halves, and so is every later one of its size.
+    A pack that does not fit GPU memory is split in halves, and so is every later pack of its size.
 
     Args:
         model: the model that the pack was planned for, or an edited copy.
-        pack: one of ``plan``'s.
+        pack: a pack returned by ``plan``.
         origins: where each request comes from, for error messages.
-        during: makes the context in which the model's body runs a pack (``rescore`` listens in, and takes over).
-        compute: what is computed of the pack, if it is more than one log-probability per scored token.
+        during: makes the context in which the model's body runs a pack; ``Reuse.running`` uses it to store and
+            restore hidden states.
+        compute: computes the values of a pack; replace it to get more than one log-probability per scored token.
 
     Raises:
         NotFinite: the model's logits are NaN or infinite; the request's origin is named.
@@ -146,7 +147,7 @@ def score(
 def _run(
     model: Any, pack: Pack, during: ForwardContext, compute: Compute
 ) -> Iterator[tuple[Pack, npt.NDArray[np.float64]]]:
-    """The pack, or parts of it that fit into memory, with their values."""
+    """Yield the pack, or the parts of it that fit into memory, each with its values."""
     waiting = [pack]
     while waiting:
         part = waiting.pop(0)
@@ -164,34 +165,35 @@ def _run(
 
 
 def _try(model: Any, part: Pack, during: ForwardContext, compute: Compute) -> npt.NDArray[np.float64] | None:
-    """The values of a pack; None if the GPU ran out of memory, which is remembered."""
+    """Compute the values of a pack; None if the GPU ran out of memory, which is recorded in ``_FITS``."""
     head = route(model).head
     try:
         return compute(model, part, head, during)
     except torch.cuda.OutOfMemoryError:
         _FITS[model] = part.ids.size // 2
-    torch.cuda.empty_cache()  # outside the handler, whose traceback holds on to the tensors
+    torch.cuda.empty_cache()  # outside the handler, because its traceback keeps the tensors alive
     return None
 
 
 ACTIVATIONS = 12
-"""Tensors of the size of the hidden states that are alive at once inside a block, the wider ones of the MLP counted
-by their width: the residual stream, its norm, queries, keys and values with their rotated copies, the output."""
+"""Number of tensors of the size of the hidden states that are alive at once inside a block: the residual stream, its
+norm, queries, keys and values with their rotated copies, and the output. The wider tensors of the MLP are counted
+separately, by their width."""
 
 
 class Estimate(NamedTuple):
-    """The cost of scoring some packs."""
+    """The estimated cost of scoring some packs."""
 
     tokens: int
-    """Tokens that are fed, each shared prefix once per piece, without padding."""
+    """Input tokens without padding; a shared prefix counts once per piece."""
     flops: int
-    """Of the matrix products, padding included; all experts of a mixture counted as if each saw every token."""
+    """FLOPs of the matrix products, padding included; each expert of a mixture counts as if it saw every token."""
     bytes: int
-    """Memory at the peak: weights, and what the largest pack needs besides."""
+    """Peak memory: the weights plus the activations of the largest pack."""
 
 
 def estimate(model: Any, packs: Sequence[Pack]) -> Estimate:
-    """Tokens, FLOPs and bytes of ``packs``, a sum of what shapes say; nothing is run."""
+    """Estimate tokens, FLOPs and bytes of ``packs`` from shapes alone, without running the model."""
     config = text_config(model)
     hidden, layers = int(config.hidden_size), int(config.num_hidden_layers)
     head = sum(parameter.numel() for parameter in output_layer(model).parameters())
@@ -208,16 +210,17 @@ def estimate(model: Any, packs: Sequence[Pack]) -> Estimate:
 
 
 def _body_weights(model: Any) -> int:
-    """Entries of the matrices that every token is multiplied with: all but embeddings and the output layer."""
+    """Count the entries of the matrices that every token is multiplied with: all but embeddings and output layer."""
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     apart = {id(parameter) for table in (*tables, output_layer(model)) for parameter in table.parameters()}
     return sum(own.numel() for own in model.parameters() if own.ndim > 1 and id(own) not in apart)
 
 
 def under(betas: Sequence[float]) -> Compute:
-    """What ``score`` is to compute of an Ensemble: log-probabilities (S, len(betas)) in nats, a column for each β.
+    """Make a ``compute`` for ``score`` that scores an Ensemble under several β at once.
 
-    They are bit for bit those of ensembles of these β, since it is the same sum that is normalised.
+    It returns log-probabilities (S, len(betas)) in nats, one column per β. They are bit-identical to those of separate
+    ensembles with these β, because the same sum is normalised.
     """
 
     @torch.inference_mode()

@@ -1,6 +1,7 @@
-"""From hidden states to log-probabilities, without ever holding all logits: log p = logit − logsumexp(logits).
+"""Run the forward pass of one pack and turn hidden states into log-probabilities.
 
-Run one pack: the body once, the output layer only at scored positions, in slices.
+The body runs once and the output layer only at scored positions, in slices, so the logits of all positions are never
+held in memory at once: log p = logit − logsumexp(logits).
 """
 
 from __future__ import annotations
@@ -20,28 +21,30 @@ from canonbench.likelihood.packs import Pack
 from canonbench.models import before_output_layer, fast_products, output_layer, vocabulary_size
 
 Head = Literal["linear", "tail", "logits"]
-"""How the output layer may be called. ``linear``: it is a plain linear layer whose output are the logits, so it can be
-run on slices of the vocabulary. ``tail``: the model's own code from there on, on slices of rows. ``logits``: only the
-whole model's logits are to be had."""
+"""How the output layer may be called. ``linear``: a plain linear layer whose outputs are the logits, so it can run on
+slices of the vocabulary. ``tail``: the model's own code from the output layer on, on slices of rows. ``logits``: only
+the whole model's logits are available."""
 CPU_SLICE, GPU_SLICE = (512, 2048), (4096, 16_384)
-"""Rows and vocabulary entries of a slice of logits. On the CPU 4 MB in float32: it stays in the cache between the
-matrix product that makes it and the passes of logsumexp that read it."""
+"""Rows and vocabulary entries of a slice of logits. On the CPU a slice is 4 MB in float32, so it stays in the cache
+between the matrix product that makes it and the passes of logsumexp that read it."""
 
 
 def log_probs_of(logits: Tensor, row: Tensor, target: Tensor) -> Tensor:
-    """Log-probabilities (S,) in float64 of ``target[s]`` under ``logits[row[s]]`` (R, V)."""
+    """Return the log-probabilities (S,), in nats and float64, of ``target[s]`` under ``logits[row[s]]`` (R, V)."""
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits[row, target].double() - logits.logsumexp(-1).double()[row]
 
 
 def linear_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor | None, row: Tensor, target: Tensor) -> Tensor:
-    """Log-probabilities (S,) in float64 of ``target[s]`` under the logits ``hidden[row[s]] @ weight.T + bias``.
+    """Return the log-probabilities (S,), in nats and float64, of ``target[s]``.
+
+    The logits are ``hidden[row[s]] @ weight.T + bias``.
 
     Args:
         hidden: (R, D).
         weight: (V, D).
         bias: (V,) or None.
-        row: (S,) places in ``hidden``.
+        row: (S,) indices into ``hidden``.
         target: (S,) token ids.
     """
     found = torch.empty(len(target), dtype=torch.float64, device=hidden.device)
@@ -53,7 +56,10 @@ def linear_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor | None, row: T
 
 
 def _slice_log_probs(hidden: Tensor, weight: Tensor, bias: Tensor | None, row: Tensor, target: Tensor) -> Tensor:
-    """One slice of rows, the vocabulary in slices: Σ exp(logit − peak) is rescaled whenever a larger peak turns up."""
+    """Compute one slice of rows with the vocabulary in slices.
+
+    Σ exp(logit − peak) is rescaled whenever a larger peak appears.
+    """
     _, step = _slice_of(hidden)
     firsts = range(0, len(weight), step)
     by_target = target.argsort()
@@ -79,24 +85,24 @@ def _slice_of(hidden: Tensor) -> tuple[int, int]:
 
 
 ForwardContext = Callable[[Any, Pack], AbstractContextManager[None]]
-"""From a model and a pack to a context that the model's body runs in."""
+"""Makes, from a model and a pack, the context that the model's body runs in."""
 TAIL_LOGITS = 2**24
-"""Logits that a model makes at once where its own code must make them (64 MB in float32)."""
+"""Most logits computed at once when the model's own code computes them (64 MB in float32)."""
 
 
 def without(_model: Any, _pack: Pack) -> AbstractContextManager[None]:
-    """The Surrounding that does nothing."""
+    """A ``ForwardContext`` that does nothing."""
     return nullcontext()
 
 
 @torch.inference_mode()
 def log_probs(model: Any, pack: Pack, head: Head, during: ForwardContext = without) -> npt.NDArray[np.float64]:
-    """Log-probability in nats of every scored token of a pack, shape (S,).
+    """Return the log-probability in nats of every scored token of a pack, shape (S,).
 
     Args:
         model: the causal LM.
-        pack: what to run.
-        head: how its output layer may be called, see ``Head``.
+        pack: the packed batch to run.
+        head: how the model's output layer may be called, see ``Head``.
         during: makes the context in which the model's body runs.
     """
     with fast_products(model.device):
@@ -122,22 +128,22 @@ def _log_probs(model: Any, pack: Pack, head: Head, during: ForwardContext) -> Te
 
 
 def inputs(model: Any, pack: Pack) -> dict[str, Any]:
-    """A pack as keyword arguments of ``model``."""
+    """Return a pack as keyword arguments of ``model``."""
     ids = torch.from_numpy(pack.ids).to(model.device)
     if pack.depths is None:
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
     visible = torch.from_numpy(pack.mask())[:, None].to(model.device)
     nothing = torch.zeros((), dtype=model.dtype, device=model.device)
-    # additive, not boolean: eager attention adds whatever it is given
+    # additive, not boolean: eager attention adds the mask to the scores
     mask = torch.where(visible, nothing, torch.finfo(model.dtype).min)
     positions = torch.from_numpy(pack.depths).to(model.device)
     return {"input_ids": ids, "attention_mask": mask, "position_ids": positions, "use_cache": False}
 
 
 def hidden_rows(model: Any, pack: Pack) -> Tensor:
-    """The hidden states (R, D) that the output layer would see at the scored positions.
+    """Return the hidden states (R, D) that the output layer would see at the scored positions.
 
-    Whatever the model does before its output layer is done; the layer itself is handed no rows, so it costs nothing.
+    Everything before the output layer runs; the layer itself receives no rows, so it costs nothing.
 
     Raises:
         RuntimeError: the model never calls its output layer.
@@ -158,9 +164,10 @@ def hidden_rows(model: Any, pack: Pack) -> Tensor:
 
 
 def _tail_log_probs(model: Any, hidden: Tensor, row: Tensor, target: Tensor) -> Tensor:
-    """Log-probabilities (S,) by the model's own code from the output layer on (it may scale or soft-cap logits).
+    """Return log-probabilities (S,) computed by the model's own code from the output layer on.
 
-    The model is run on a single token, whose hidden state is exchanged for a slice of rows.
+    That code may scale or soft-cap logits. The model runs on a single token whose hidden state is replaced by a slice
+    of rows.
     """
     token = torch.zeros((1, 1), dtype=torch.long, device=model.device)
     step = max(1, TAIL_LOGITS // vocabulary_size(model))

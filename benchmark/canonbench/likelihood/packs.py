@@ -1,6 +1,6 @@
-"""A pack: what goes through the model at once, and which of its positions are scored for whom.
+"""Packed batches: the token ids of one forward pass, which positions are scored, and for which request.
 
-From requests to packs: the same packs whenever the same is asked of the same architecture.
+``plan_packs`` turns requests into packs. The same requests and architecture always give the same packs.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ Ints = npt.NDArray[np.int64]
 class Pack:
     """A dense (B, T) batch of token ids and the scored tokens in it.
 
-    Tries are laid out in preorder, several in a row if need be. Where none branches and each has a row of its own, no
-    mask is needed: padding on the right is seen by no scored position of a causal model.
+    Tries are laid out in preorder; a row can hold several. If none branches and each has its own row, no mask is
+    needed: in a causal model no scored position sees padding on the right.
     """
 
     ids: Ints
     """(B, T) token ids."""
     depths: Ints | None
-    """(B, T) depth of each node in its trie, which is its position in its sequence; None if nothing branches."""
+    """(B, T) depth of each node in its trie, which is its position id; None if nothing branches."""
     ends: Ints | None
-    """(B, T) where in its row a node's subtree ends: i sees j iff j <= i < ends[j]; None if nothing branches."""
+    """(B, T) index in the row at which a node's subtree ends: i sees j iff j <= i < ends[j]; None if nothing
+    branches."""
     rows: Ints
-    """(R,) flat positions in B·T whose hidden states go through the output layer, each once, ascending."""
+    """(R,) flat positions in B·T whose hidden states go through the output layer; unique, ascending."""
     row: Ints
-    """(S,) per scored token: which of ``rows`` predicts it."""
+    """(S,) per scored token: index into ``rows`` of the position that predicts it."""
     target: Ints
     """(S,) per scored token: its id."""
     request: Ints
-    """(S,) per scored token: the request it belongs to; a request's tokens stand together and in order."""
+    """(S,) per scored token: the request it belongs to; the tokens of a request are contiguous and in order."""
     lengths: Ints
-    """(B,) tokens of each row that are not padding."""
+    """(B,) number of tokens in each row without padding."""
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that are not padding."""
+        """Number of tokens without padding."""
         return int(self.lengths.sum())
 
     @property
@@ -56,31 +57,34 @@ class Pack:
 
     @property
     def places(self) -> Ints:
-        """(S,) per scored token: its place among those of its request."""
+        """(S,) per scored token: its index among the scored tokens of its request."""
         starts = np.flatnonzero(np.diff(self.request, prepend=-1))
         return np.arange(len(self.request)) - np.repeat(starts, np.diff(starts, append=len(self.request)))
 
     def only(self, asked: npt.NDArray[np.bool_]) -> Pack | None:
-        """The same batch, of whose scored tokens only the (S,) ``asked`` are; None if none is."""
+        """Return the same batch with only the scored tokens where ``asked`` (S,) is true; None if none is."""
         if not asked.any():
             return None
         used, row = np.unique(self.row[asked], return_inverse=True)
         return replace(self, rows=self.rows[used], row=row, target=self.target[asked], request=self.request[asked])
 
     def answers(self, values: npt.NDArray[np.float64]) -> Iterator[tuple[int, npt.NDArray[np.float64]]]:
-        """Per request of this pack: its share of the (S,) ``values``."""
+        """Yield, for each request of this pack, its index and its share of the (S,) ``values``."""
         bounds = np.flatnonzero(np.diff(self.request)) + 1
         yield from zip(self.request[[0, *bounds]].tolist(), np.split(values, bounds), strict=True)
 
     def mask(self) -> npt.NDArray[np.bool_]:
-        """(B, T, T): whether position i sees position j, its ancestor or itself. Only where something branches."""
+        """Return the attention mask (B, T, T): true where position i sees j, its ancestor or itself.
+
+        Only for packs in which something branches.
+        """
         assert self.ends is not None
         place = np.arange(self.ids.shape[1])
         visible: npt.NDArray[np.bool_] = (place[:, None] >= place) & (place[:, None] < self.ends[:, None, :])
         return visible
 
     def halves(self) -> tuple[Pack, Pack]:
-        """The same questions in two packs of half the rows each."""
+        """Split the pack into two packs of half the rows each."""
         middle = len(self.ids) // 2
         return self._part(slice(0, middle)), self._part(slice(middle, len(self.ids)))
 
@@ -106,13 +110,13 @@ def build(
     sequences: Sequence[Tokens],
     rows: list[list[Piece]],
 ) -> Pack:
-    """The arrays of one pack.
+    """Build the arrays of one pack.
 
     Args:
-        requests: all of the plan's.
-        order: places of the sorted sequences in ``requests``.
-        sequences: what is fed of each, sorted.
-        rows: the pieces that share each row.
+        requests: all requests of the plan.
+        order: index in ``requests`` of each sorted sequence.
+        sequences: the input tokens of each request, sorted.
+        rows: the pieces in each row.
     """
     lengths = np.array([sum(piece.size for piece in pieces) for pieces in rows])
     width = int(lengths.max())
@@ -154,28 +158,29 @@ def build(
 
 
 ROW = 64
-"""Tokens of a tree row at least, so that attention is not spread over many tiny matrices."""
+"""Minimum tokens of a tree row, so that attention does not run on many tiny matrices."""
 
 
 Kind = Literal["tree", "chains", "plain"]
-"""``tree``: tries under a 4-D mask. ``chains``: prefixes ride on longer sequences, padded on the right. ``plain``:
-batches of sequences of one length, fed whole."""
+"""``tree``: tries under a 4-D mask. ``chains``: a sequence that is a prefix of another shares its row, padded on the
+right. ``plain``: batches of whole sequences of equal length."""
 
 
 class Layout(NamedTuple):
-    """How sequences may stand in a batch for this architecture."""
+    """How sequences may be laid out in a batch for an architecture."""
 
     kind: Kind
     limit: int
-    """Tokens that a tree row may have (the attention window), if the longest sequence allows."""
+    """Most tokens of a tree row: the attention window, or less if longer rows are untested. A single longer sequence
+    still gets a row."""
     attention: float
-    """Cost of one query-key pair, relative to all else that one token costs."""
+    """Cost of one query-key pair, relative to all other cost of one token."""
 
 
 def plan_packs(requests: Sequence[Request], batch_tokens: int, layout: Layout) -> list[Pack]:
-    """Packs that answer all requests, most expensive rows first, each of ``batch_tokens`` or of one row.
+    """Plan packs that answer all requests, longest rows first, each of at most ``batch_tokens`` or of one row.
 
-    The last token of a request predicts nothing that is asked, so it is fed only where sequences are fed whole.
+    The last token of a request predicts no scored token, so it is an input only if sequences must be whole.
     """
     whole = layout.kind == "plain"
     fed = [request.ids if whole else request.ids[:-1] for request in requests]
@@ -191,7 +196,7 @@ def plan_packs(requests: Sequence[Request], batch_tokens: int, layout: Layout) -
 
 
 def _rows_of_one(pieces: list[Piece], batch_tokens: int, *, even: bool) -> Iterator[list[list[Piece]]]:
-    """Batches of similar lengths (``even``: of the same length), longest first, one piece per row."""
+    """Yield batches of pieces of similar length (``even``: equal length), longest first, one piece per row."""
     batch: list[list[Piece]] = []
     for piece in sorted(pieces, key=lambda piece: (-piece.size, piece.members)):
         longest = batch[0][0].size if batch else 0
@@ -204,7 +209,7 @@ def _rows_of_one(pieces: list[Piece], batch_tokens: int, *, even: bool) -> Itera
 
 
 def _filled_rows(pieces: list[Piece], batch_tokens: int, limit: int) -> Iterator[list[list[Piece]]]:
-    """Batches of rows that are filled with the largest piece that fits, again and again."""
+    """Yield batches of rows, each filled greedily with the largest piece that still fits."""
     rest: list[Piece] = []  # ascending
     for piece in pieces:
         insort(rest, piece)

@@ -1,13 +1,13 @@
-"""What scoring an edited model takes over from its base, so that it is not computed again.
+"""Reuse the base's hidden states and log-probabilities when an edited model is scored.
 
-Two things are taken over, each where it applies:
+Two things are reused, each where it applies:
 
-- hidden states. Below its first changed block an edited model computes what its base computes. Whichever of the two is
-  scored first leaves its hidden states on disk, a file per pack, and later edits start from them.
-- log-probabilities. An output of a Backpack is a weighted sum of the senses of the words so far, and edited senses do
-  not move the weights. So outputs before the first word with an edited sense are the base's.
+- Hidden states. Below its first changed block an edited model computes the same as its base. Whichever of the two is
+  scored first stores its hidden states on disk, one file per pack, and later edits start from them.
+- Log-probabilities. An output of a Backpack is a weighted sum of the senses of the words so far, and edited senses do
+  not change the weights. So outputs before the first word with an edited sense equal the base's.
 
-Scores come out the same without either: what is missing or damaged is run in full.
+Scores are the same without reuse: if anything is missing or damaged, the full forward pass runs.
 """
 
 from __future__ import annotations
@@ -54,32 +54,32 @@ STATES_BUDGET = 4.0
 FREE_SHARE = 1 / 2
 """Share of the free disk space that one unit's hidden states may take."""
 LEAST_SHARE = 1 / 8
-"""Share of the blocks that must be skipped to be worth the disk."""
+"""Smallest share of skipped blocks that is worth the disk space."""
 ABOVE_BLOCKS = frozenset({"num_sense_edits"})
-"""Entries of a configuration that only matter above all blocks: vectors added to a Backpack's senses."""
+"""Configuration entries that only matter above all blocks: vectors added to a Backpack's senses."""
 PART = ".part"
-"""Suffix of files that are being written."""
+"""Suffix of a file while it is being written."""
 Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Reuse:
-    """What scoring a model may take over; nothing by default."""
+    """The hidden states and log-probabilities that scoring a model may reuse; none by default."""
 
     states: States | None = None
     scores: BaseScores | None = None
 
     def running(self, model: Any, packs: Sequence[Pack]) -> AbstractContextManager[ForwardContext]:
-        """``score``'s ``during`` while a model runs ``packs``: starts from hidden states on disk, adds those missing.
+        """Make ``score``'s ``during`` for ``packs``: start from hidden states on disk and add missing ones.
 
         Args:
-            model: the base, or the edit.
-            packs: what is about to be run. If their hidden states do not fit the budget, none are added.
+            model: the base or the edited model.
+            packs: the packs about to run. If their hidden states do not fit the budget, none are added.
         """
         return self.states.running(model, packs) if self.states and packs else nullcontext(without)
 
     def unchanged(self, unit: str, requests: Sequence[Request]) -> Unchanged | None:
-        """The scores of a unit that the edit leaves as they are; None if that is not known."""
+        """Return the scores of a unit that the edit does not change; None if they are not known."""
         tokens = self.scores.tokens[unit] if self.scores else None
         if self.scores is None or tokens is None:
             return None
@@ -91,30 +91,31 @@ class Reuse:
 
 @dataclass(frozen=True)
 class BaseScores:
-    """The base's scores, and the words that an edit of senses changes."""
+    """The base's scores and the words whose senses an edit changes."""
 
     words: frozenset[int]
-    """Token ids: outputs before the first of them are the base's. Empty if nothing was changed."""
+    """Token ids of the edited words: outputs before the first of them equal the base's. Empty if nothing changed."""
     tokens: Mapping[str, Mapping[int, Values] | None]
-    """By unit and request, the log-probabilities of the scored tokens; None where they were not kept."""
+    """By unit and request, the log-probabilities (nats) of the scored tokens; None for a unit that did not keep
+    them."""
 
 
 @dataclass(frozen=True)
 class Unchanged:
-    """The scores of a unit that an edit leaves as they are."""
+    """The scores of a unit that an edit does not change."""
 
     counts: list[int]
-    """By request: how many scored tokens, from its first, keep the base's log-probabilities."""
+    """By request, the number of scored tokens, from the first, that keep the base's log-probabilities."""
     base: Mapping[int, Values]
-    """By request, the base's log-probabilities."""
+    """By request, the base's log-probabilities in nats."""
 
     def rest(self, pack: Pack) -> Pack | None:
-        """The pack, asked only for the tokens that change; None if none does."""
+        """Return the pack with only the scored tokens that may change; None if there are none."""
         counts = np.asarray([self.counts[request] for request in pack.request])
         return pack.only(pack.places >= counts)
 
     def completed(self, pack: Pack, found: Mapping[int, Values]) -> dict[int, Values]:
-        """By request of the pack, the base's log-probabilities followed by those ``found`` for the rest."""
+        """Return, by request of the pack, the base's log-probabilities followed by those ``found`` for the rest."""
         return {
             request: np.concatenate([self.base[request][: self.counts[request]], found.get(request, ())])
             for request in pack.requests
@@ -124,12 +125,12 @@ class Unchanged:
 def unchanged_scores(
     model: Any, base: Fingerprint, edited: Fingerprint, tokens: Mapping[str, Mapping[int, Values] | None]
 ) -> BaseScores | None:
-    """The scores that an edit of senses leaves as they are; None if something else was edited.
+    """Return the base's scores and the words that an edit of senses changes; None if anything else was edited.
 
     Args:
         model: the edited model.
         base: the fingerprint of its base.
-        edited: its own.
+        edited: the fingerprint of the edited model.
         tokens: the base's scores, see ``BaseScores``.
     """
     changed = {name for name, _ in edited.tensors.items() ^ base.tensors.items()}
@@ -140,12 +141,12 @@ def unchanged_scores(
 
 
 def keeps_tokens(model: Any) -> bool:
-    """Whether an edit may leave some of a base's scores as they are, so that those of single tokens are kept."""
+    """Whether to keep the log-probability of each token of the base, because an edit may leave some unchanged."""
     return bool(text_config(model).model_type == "backpack")
 
 
 def unchanged_tokens(request: Request, words: Container[int]) -> int:
-    """How many of a request's scored tokens, from its first, are predicted before any of ``words`` is seen."""
+    """Count the scored tokens of a request, from the first, whose prefix contains none of ``words``."""
     ids, start = request
     first = next((place for place, token in enumerate(ids[:-1]) if token in words), len(ids) - 1)
     return max(0, first + 1 - start)
@@ -156,25 +157,25 @@ def unchanged_tokens(request: Request, words: Container[int]) -> int:
 
 @dataclass
 class StateCache:
-    """``states/`` in the cache: ``<base>/block-<n>-<probe>/``, a file per pack. One object per run."""
+    """The folder ``states/`` of the cache: ``<base>/block-<n>-<probe>/``, one file per pack. One object per run."""
 
     budget: int
-    """Bytes that all of ``states/`` may take; 0 = off."""
+    """Most bytes of all of ``states/``; 0 turns it off."""
     say: Callable[[str], None]
     root: Path = field(default_factory=lambda: cache_dir() / "states", init=False)
     used: set[Path] = field(default_factory=set, init=False)
-    """Folders that this run has used; they are not removed to make room."""
+    """Folders used by this run; they are not removed to make room."""
     announced: bool = field(default=False, init=False)
 
     def between(self, model: Any, base: Fingerprint, edited: Fingerprint) -> States | None:
-        """The hidden states that a base and an edit of it share; None where that saves too little.
+        """Return the hidden states that a base and an edit of it share; None if reuse saves too little.
 
-        On a GPU it does: it runs the blocks sooner than a disk reads hidden states.
+        On a GPU it always saves too little: the blocks run faster than a disk reads hidden states.
 
         Args:
-            model: either of the two.
-            base: the fingerprint of the unedited model.
-            edited: that of the edited one; a model that is changed in place needs a call each time.
+            model: either of the two models.
+            base: the fingerprint of the base.
+            edited: the fingerprint of the edited model; a model that is edited in place needs a new call each time.
         """
         _, blocks = decoder_blocks(model)
         block = first_changed_block(model, base.tensors, edited.tensors)
@@ -183,7 +184,7 @@ class StateCache:
         return States(self, base.key, block, len(blocks))
 
     def announce(self, block: int, blocks: int) -> None:
-        """Say that blocks are skipped, once in a run."""
+        """Report once per run that blocks are skipped."""
         if not self.announced:
             self.announced = True
             share = f"{block / blocks:.0%}"
@@ -198,9 +199,9 @@ class States:
     base: str
     """Key of the base's fingerprint."""
     block: int
-    """Blocks from the bottom that the edit leaves as they are."""
+    """Number of blocks, from the bottom, that the edit does not change."""
     blocks: int
-    """All blocks."""
+    """Number of all blocks."""
 
     @contextmanager
     def running(self, model: Any, packs: Sequence[Pack]) -> Iterator[ForwardContext]:
@@ -219,7 +220,10 @@ class States:
             yield files.during
 
     def _folder(self, model: Any, way: Shortcut) -> Path:
-        """Named by all that moves hidden states of long texts by a bit, which a short probe may not show."""
+        """Return the folder, named by a hash of everything that can change a bit of the hidden states.
+
+        The probe alone is not enough: it is short, and some differences only show in long texts.
+        """
         config = text_config(model)
         computing = {
             name: value
@@ -236,23 +240,23 @@ class States:
 
 @dataclass
 class StateFiles:
-    """Hidden states (B, T, D) before one block, a file per pack."""
+    """Hidden states (B, T, D) before one block, one file per pack."""
 
     folder: Path
-    """For models of one shortcut, configuration, device and version of torch and transformers."""
+    """Folder for one shortcut, configuration, device and version of torch and transformers."""
     way: Shortcut
     room: int = 0
-    """Bytes that may still be added; what does not fit is not kept."""
+    """Bytes that may still be added; states that do not fit are not stored."""
     hit: Callable[[], None] = lambda: None
     """Called when a pack starts from its file."""
 
     def has(self, pack: Pack) -> bool:
-        """Whether there is a file of a pack."""
+        """Whether the hidden states of a pack are on disk."""
         return self._path(pack).exists()
 
     @contextmanager
     def during(self, model: Any, pack: Pack) -> Iterator[None]:
-        """While a model runs a pack: skip the lower blocks if its states are on disk, else keep them."""
+        """Skip the lower blocks if the states of ``pack`` are on disk; otherwise store them as the model runs."""
         hidden = self._read(pack)
         if hidden is not None:
             self.hit()
@@ -264,7 +268,7 @@ class StateFiles:
             yield
 
     def _keep(self, pack: Pack, hidden: Tensor) -> None:
-        """Write the states of a pack, unless the room is spent or the disk is full."""
+        """Write the states of a pack to disk, unless the budget is spent or the disk is full."""
         if hidden.nbytes > self.room:
             return
         path = self._path(pack)
@@ -280,11 +284,11 @@ class StateFiles:
             self.room = 0
 
     def _read(self, pack: Pack) -> Tensor | None:
-        """The states of a pack, if there are any; a damaged file is removed, so that they can be kept again."""
+        """Read the states of a pack; None without a sound file. A damaged file is removed to be replaced."""
         path = self._path(pack)
         try:
             with safe_open(path, framework="pt") as file:
-                hidden: Tensor = file.get_tensor("hidden").clone()  # a mapped file is not aligned as tensors are
+                hidden: Tensor = file.get_tensor("hidden").clone()  # memory-mapped data is not aligned like a tensor
                 if file.metadata()["crc32"] == str(zlib.crc32(tensor_bytes(hidden))):
                     return hidden
         except (OSError, SafetensorError, KeyError, TypeError):
@@ -302,9 +306,9 @@ class StateFiles:
 
 @contextmanager
 def _reserved(cache: StateCache, need: int) -> Iterator[bool]:
-    """Be the only process that adds and removes states; False if there is no room, or another process is at it.
+    """Lock the cache for adding and removing states; yields False if there is no room or another process holds it.
 
-    Readers need no lock: files appear whole, and a file that disappears means that a pack is run in full.
+    Readers need no lock: files appear whole, and if a file disappears, its pack runs in full.
     """
     lock = FileLock(cache.root / ".lock")
     try:
@@ -322,9 +326,9 @@ def _reserved(cache: StateCache, need: int) -> Iterator[bool]:
 
 
 def _make_room(root: Path, need: int, budget: int, used: Collection[Path]) -> bool:
-    """Remove the least recently used states, but none of ``used``, until ``need`` bytes fit; whether they do."""
+    """Remove the least recently used states, but none of ``used``, until ``need`` bytes fit; True if they do."""
     for part in root.glob(f"*/*/*{PART}"):
-        part.unlink(missing_ok=True)  # of a process that was killed: nobody else is writing
+        part.unlink(missing_ok=True)  # left by a killed process: this one holds the lock
     folders = [path for path in root.glob("*/*") if path.is_dir()]
     sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in folders}
     if need + sum(size for folder, size in sizes.items() if folder in used) > budget:
@@ -335,13 +339,13 @@ def _make_room(root: Path, need: int, budget: int, used: Collection[Path]) -> bo
             break
         shutil.rmtree(folder)
         with suppress(OSError):
-            folder.parent.rmdir()  # unless it holds the states of another block
+            folder.parent.rmdir()  # fails if it still holds the states of another block
         total -= sizes[folder]
     return need <= FREE_SHARE * shutil.disk_usage(root).free
 
 
 def budget_bytes(gigabytes: float) -> int:
-    """A budget in GiB as bytes; UsageError if it is no size."""
+    """Convert a budget in GiB to bytes; UsageError if it is negative or not finite."""
     if not (gigabytes >= 0 and math.isfinite(gigabytes)):
         raise UsageError(f"--states-budget must be a number of GiB, 0 for off; not {gigabytes}")
     return round(gigabytes * 2**30)

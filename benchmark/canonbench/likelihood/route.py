@@ -1,8 +1,7 @@
-"""The plain definition: one sequence at a time, every logit, nothing clever. What the engine must equal.
+"""Probe a model and pick the fastest route (layout and output head) whose scores are right.
 
-Whether a model chooses among the tokens of its input, found by watching it.
-
-Which way leads through this very model: found by trying, not by its name.
+The choice rests on test runs, not on the model's name. ``reference_log_probs`` is the plain definition that the engine
+must match: one sequence at a time, all logits. ``Watch`` detects models that attend to only some of their tokens.
 """
 
 from __future__ import annotations
@@ -36,7 +35,10 @@ from canonbench.models import (
 
 @torch.inference_mode()
 def reference_log_probs(model: Any, requests: Sequence[Request]) -> list[npt.NDArray[np.float64]]:
-    """Per request, log p of each token of ``ids[start:]`` in nats: logit − logsumexp(logits), in float32 or better."""
+    """Compute, per request, log p of each token of ``ids[start:]`` in nats, one sequence at a time.
+
+    log p = logit − logsumexp(logits), in float32 or better.
+    """
     results = []
     for ids, start in requests:
         logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -len(ids) :]
@@ -51,17 +53,17 @@ _RANKING = {torch.ops.aten.topk, torch.ops.aten.kthvalue, torch.ops.aten.sort, t
 
 
 class Watch(TorchDispatchMode):
-    """Notes among how many scores are ranked and only some taken, while a model runs one sequence."""
+    """Record, while a model runs one sequence, the number of candidates each time it ranks scores and keeps a few."""
 
     def __init__(self) -> None:
-        """Start with nothing noted."""
+        """Start with no recorded candidates."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.candidates: set[int] = set()
 
     def __torch_dispatch__(
         self, func: Any, _types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run the operator; note it if it ranks scores (ranked integers are token or expert numbers)."""
+        """Run the operator and record it if it ranks scores (ranked integers are token or expert ids)."""
         given: dict[str, Any] = dict(zip((each.name for each in func._schema.arguments), args, strict=False))
         given |= kwargs or {}
         if func.overloadpacket in _RANKING and given["self"].is_floating_point() and given["self"].ndim:
@@ -72,55 +74,56 @@ class Watch(TorchDispatchMode):
 
 
 def chooses_among_tokens(watched: Sequence[Watch]) -> bool:
-    """Whether a model that was watched on sequences of different lengths ranks more candidates in the longer ones.
+    """Whether a model ranks different numbers of candidates in sequences of different lengths.
 
-    Such a model attends to the best few, and which of equals are taken depends on how many there are to choose from,
-    padding and later tokens among them. How often scores are equal is up to weights and tokens, so agreement on a few
-    sequences says little. Experts are chosen from as many for every sequence.
+    Such a model attends only to the best few tokens. How it breaks ties depends on the number of candidates, which
+    includes padding and later tokens. How often ties occur depends on weights and tokens, so agreement on a few
+    sequences proves little. Mixture-of-experts routing is not affected: the number of experts is always the same.
     """
     seen = [watch.candidates for watch in watched]
     return set.union(*seen) != set.intersection(*seen)
 
 
 class Route(NamedTuple):
-    """What a model was found to honour."""
+    """The layout and output head that give right scores for a model."""
 
     kind: Kind
-    """The layout that shares most and gives right answers."""
+    """The layout that shares the most prefixes and still gives right scores."""
     head: Head
 
 
 LONGEST_PROBE = {"cpu": 2048, "cuda": 8192}
-"""Tokens of a sequence that is tried out at most; one sequence after the other is then no worse."""
+"""Tokens of the longest probe, by device type; beyond it, running one sequence at a time is no slower."""
 
 
 class _Known(NamedTuple):
-    """What was found out of a model."""
+    """The cached probe results of a model."""
 
     built: Any
-    """What it was built of then."""
+    """Type of output layer, dtype, device and attention implementation at the time of the probe."""
     route: Route
     points: list[int]
-    """Lengths at which it may begin to do something else, as far as short sequences leave that open, ascending."""
+    """Sequence lengths, ascending, at which the model may change its behaviour and which short probes do not cover."""
     kinds: dict[int, Kind]
-    """Layouts that are right for sequences up to a length."""
+    """Maps a probed length to the layout that is right for sequences up to it."""
 
 
 _KNOWN: WeakKeyDictionary[Any, _Known] = WeakKeyDictionary()
 
 
 def route(model: Any) -> Route:
-    """The fastest right way through short sequences, and all of a model that does not turn with their length.
+    """Return the fastest route that gives right scores on short sequences.
 
-    It is tried out once, then remembered as long as the model is built the same.
+    It also holds for all lengths if the model's behaviour does not change with length. The probe runs once per model
+    and again if its output layer, dtype, device or attention implementation changes.
     """
     return _known(model).route
 
 
 def layout(model: Any, longest: int) -> Layout:
-    """How the sequences of a plan may be laid out, the longest of which has ``longest`` tokens.
+    """Return the layout for a plan whose longest sequence has ``longest`` tokens.
 
-    No row is longer than what was tried out, as far as the model may turn on the way there.
+    If the model may change its behaviour with length, no row is longer than the lengths that were probed.
     """
     config, known = text_config(model), _known(model)
     kind, limit = known.route.kind, tree_limit(model)
@@ -136,7 +139,7 @@ def layout(model: Any, longest: int) -> Layout:
 
 
 def tree_limit(model: Any) -> int:
-    """Tokens that a row of a tree may have: what stands in front of it lies in the attention window too."""
+    """Return the most tokens of a tree row: the attention window minus the virtual tokens in front of the row."""
     return attention_window(text_config(model)) - tokens_in_front(model)
 
 
@@ -145,7 +148,7 @@ def _known(model: Any) -> _Known:
     built = (type(layer), model.dtype, model.device, getattr(config, "_attn_implementation", None))
     known = _KNOWN.get(model)
     if known is None or known.built != built:
-        # a size is settled by a sequence of four times its length: blocks end within it, and it ends within blocks
+        # a probe of four times a block size settles that size: blocks end inside the probe, and it ends inside a block
         size = _short(model) // 4
         points = [point for point in turning_points(config, model.modules()) if point > size]
         known = _KNOWN[model] = _Known(built, _try_out(model), points, {})
@@ -165,7 +168,7 @@ def _try_out(model: Any) -> Route:
 def _watched(
     requests: list[Request], run: Callable[[Request], npt.NDArray[np.float64]]
 ) -> tuple[npt.NDArray[np.float64], bool]:
-    """The log-probabilities of all requests, each run alone, and whether the model chooses among their tokens."""
+    """Run each request alone; return all log-probabilities and whether the model chooses among their tokens."""
     watched = [Watch() for _ in requests]
     found = []
     for request, watch in zip(requests, watched, strict=True):
@@ -175,9 +178,9 @@ def _watched(
 
 
 def _kind_up_to(model: Any, length: int, kind: Kind) -> Kind:
-    """The layout, ``kind`` or one that shares less, that is right for sequences of ``length`` tokens, and remembered.
+    """Return and cache the layout that is right for sequences of ``length`` tokens: ``kind`` or one that shares less.
 
-    What is right is what each sequence gets in a batch of its own.
+    Scores are right if they match those of each sequence in its own batch.
     """
     if length <= _short(model):
         return kind
@@ -201,18 +204,18 @@ def _right(
     head: Head,
     batch_tokens: int = 128,
 ) -> bool:
-    """Whether this way gives the answers that one sequence at a time gives."""
+    """Whether this layout and head give the same scores as one sequence at a time (``truth``)."""
     try:
         mine = _answers(model, requests, kind, head, batch_tokens)
-    except Exception:  # a model that cannot take these inputs says so in its own way; it goes another
+    except Exception:  # which error a model raises for inputs it cannot take differs; another layout is used then
         return False
-    # rounding, and no more: a wrong context moves log-probabilities by whole nats. NaN is the caller's to report.
+    # The tolerance covers rounding only: a wrong context moves log-probabilities by whole nats. The caller reports NaN.
     tolerance = max(1e-4, 64 * torch.finfo(model.dtype).eps)
     return bool(np.allclose(mine, truth, rtol=0, atol=tolerance, equal_nan=True))
 
 
 def _answers(model: Any, requests: list[Request], kind: Kind, head: Head, batch_tokens: int) -> npt.NDArray[np.float64]:
-    """The log-probabilities of all requests, one request after the other."""
+    """Return the log-probabilities of all requests, concatenated in order."""
     way = Layout(kind, min(tree_limit(model), batch_tokens), attention=1e-3)
     found: dict[int, npt.NDArray[np.float64]] = {}
     for pack in plan_packs(requests, batch_tokens, way):
@@ -221,34 +224,35 @@ def _answers(model: Any, requests: list[Request], kind: Kind, head: Head, batch_
 
 
 def probe_pack(model: Any) -> Pack:
-    """A small pack that any causal model can run."""
+    """Return a small pack that any causal LM can run."""
     return plan_packs(_probes(model, _short(model))[:1], 1, Layout("chains", UNLIMITED, attention=1e-3))[0]
 
 
 def _short(model: Any) -> int:
-    """Tokens of a sequence that costs next to nothing."""
+    """Return the length of a short probe, which costs almost nothing."""
     return 32 if _room(model, tree_limit(model)) >= 64 else 8
 
 
 def _probe_length(model: Any, longest: int) -> int:
-    """Tokens of a sequence that stands for all up to ``longest``: a little more, so that few lengths are tried out."""
+    """Return the length of a probe that covers sequences up to ``longest``, rounded up to probe few lengths."""
     step = max(8, 1 << max(0, longest.bit_length() - 3))
     window = tree_limit(model)
     return min(-(-(longest + 2) // step) * step, _room(model, window if longest <= window else UNLIMITED))
 
 
 def _room(model: Any, limit: int) -> int:
-    """Tokens that a probe may have, which are no more than ``limit``."""
+    """Return the most tokens that a probe may have, at most ``limit``."""
     rope = rope_limit(text_config(model)) - tokens_in_front(model)
     return min(limit, rope, context_length(model) or UNLIMITED)
 
 
 def _probes(model: Any, length: int) -> list[Request]:
-    """Random sequences of fewer than ``length`` tokens; all their tokens are asked.
+    """Make random sequences of fewer than ``length`` tokens, with all tokens scored.
 
-    Two branch at once: the shorter stands before the longer in their row, so that every block up to ``length`` holds
-    what the longer must not see. The longer has a prefix among the others; two branch later, and a sixth fills the row
-    that they leave. Most lengths are odd: branches, ends and neighbours fall within a model's blocks.
+    The first two branch early. The shorter comes before the longer in their row, so every block up to ``length`` holds
+    tokens that the longer must not see. The third is a prefix of the longer; the next two branch later, and the sixth
+    fills the rest of their row. Most lengths are odd, so that branches, ends and neighbours fall inside a model's
+    blocks.
     """
     draw = np.random.default_rng(0)
 

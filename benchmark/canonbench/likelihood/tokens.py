@@ -1,4 +1,4 @@
-"""From text to token ids, exactly as docs/reference/protocol.md#1-log-likelihood says."""
+"""Turn text into token ids, exactly as docs/reference/protocol.md#1-log-likelihood defines."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 from canonbench.errors import CanonbenchError
 
 SEPARATOR = "<|endoftext|>"
-"""The document separator as general text spells it."""
+"""The document separator as written in general text."""
 LONE_SPACES = frozenset({" ", "▁", "Ġ", "<0x20>"})
 
 
 class Request(NamedTuple):
-    """One question to the model: the log-probability of each of ``ids[start:]``, given all that stands before it."""
+    """One sequence to score: the log-probability of each token of ``ids[start:]``, given all tokens before it."""
 
     ids: tuple[int, ...]
     start: int
@@ -22,17 +22,21 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True)
 class Encoder:
-    """A tokenizer's habits, found by trying it: what it puts around a text, and whether a space stands alone."""
+    """A tokenizer and its probed behaviour: special tokens it adds, and whether a leading space is its own token."""
 
     tokenizer: Any
     before: tuple[int, ...]
-    """Special tokens that it puts in front (BOS)."""
+    """Special tokens added before a text (BOS)."""
     lone_space: bool
-    """Sentencepiece-style: " a" carries a token that is only the space."""
+    """True if " a" yields a separate token for the space, as in SentencePiece."""
 
     @staticmethod
     def of(tokenizer: Any) -> Encoder:
-        """Probe ``tokenizer``. What it appends (EOS) is never used: it would stand between prefix and continuation."""
+        """Probe ``tokenizer``. An appended EOS is never used: it would come between prefix and continuation.
+
+        Raises:
+            CanonbenchError: the tokenizer changes a text when it adds special tokens.
+        """
         plain = _ids(tokenizer, ["a"], special=False)[0]
         dressed = _ids(tokenizer, ["a"], special=True)[0]
         places = [i for i in range(len(dressed) - len(plain) + 1) if dressed[i : i + len(plain)] == plain]
@@ -44,14 +48,14 @@ class Encoder:
         return Encoder(tokenizer, tuple(dressed[: places[0]]), len(spaced) > 1 and spaced[0] in LONE_SPACES)
 
     def pairs(self, pairs: Sequence[tuple[str, str]], origins: Sequence[str] | None = None) -> list[Request]:
-        """Prefix and continuation, tokenised separately, then concatenated.
+        """Tokenise prefix and continuation separately, then concatenate them.
 
         Args:
             pairs: (prefix, continuation) texts.
             origins: where each pair comes from (``file:line``), for error messages.
 
         Raises:
-            CanonbenchError: a prefix or continuation of zero tokens; its origin is named.
+            CanonbenchError: a prefix or continuation has no tokens; its origin is named.
         """
         prefixes = _ids(self.tokenizer, [prefix for prefix, _ in pairs])
         texts = [text.removeprefix(" ") if self.lone_space else text for _, text in pairs]
@@ -66,10 +70,10 @@ class Encoder:
         return requests
 
     def texts(self, texts: Sequence[str], origins: Sequence[str] | None = None) -> list[Request]:
-        """Chunks of general text, scored whole; the first token has nothing before it and is never scored.
+        """Tokenise chunks of general text, scored whole except for the first token, which has no prefix.
 
-        ``<|endoftext|>`` becomes the model's own BOS (else EOS) id, or is stripped if it has neither; a leading one is
-        dropped where the tokenizer adds BOS itself.
+        ``<|endoftext|>`` becomes the tokenizer's BOS id (else EOS), or is removed if it has neither. A leading one is
+        dropped if the tokenizer adds BOS itself.
 
         Raises:
             CanonbenchError: a chunk has fewer than two tokens; its origin is named.
@@ -93,17 +97,17 @@ class Encoder:
 
 
 def origin(origins: Sequence[str] | None, index: int) -> str:
-    """Where a request comes from, for messages."""
+    """Return where a request comes from, for error messages."""
     return origins[index] if origins is not None else f"item {index}"
 
 
 def check_lengths(
     requests: Sequence[Request], origins: Sequence[str] | None, *, context: int | None, vocabulary: int
 ) -> None:
-    """Every sequence fits the context and every token id the vocabulary; nothing is truncated.
+    """Check that every sequence fits the context and every token id the vocabulary; nothing is truncated.
 
     Raises:
-        CanonbenchError: naming the first offender's origin.
+        CanonbenchError: one does not; the origin of the first is named.
     """
     for index, request in enumerate(requests):
         if context is not None and len(request.ids) > context:
@@ -121,6 +125,6 @@ def check_lengths(
 def _ids(tokenizer: Any, texts: list[str], *, special: bool = False) -> list[list[int]]:
     if not texts:
         return []
-    # verbose=False: lengths are checked against the model's context, so the tokenizer's own warning says nothing new
+    # verbose=False: lengths are checked against the model's context, so the tokenizer's own warning adds nothing
     encoded = tokenizer(texts, add_special_tokens=special, return_attention_mask=False, verbose=False)["input_ids"]
     return [list(ids) for ids in encoded]

@@ -1,4 +1,4 @@
-"""Cut the trie of many sequences into pieces that are cheap to run: what sequences share is fed once."""
+"""Cut the trie of many sequences into pieces that are cheap to run, so that shared prefixes are computed once."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ Tokens = tuple[int, ...]
 
 
 class Piece(NamedTuple):
-    """A part of the trie, from the root down; it answers for some of the sequences."""
+    """A part of the trie, from the root down, that holds some of the sequences."""
 
     size: int
-    """Nodes, those on the way to the root included: the tokens that this piece costs."""
+    """Number of nodes, including the path to the root: the tokens to run for this piece."""
     members: tuple[int, ...]
-    """Places in the sorted sequences, ascending, so that neighbours share the longest prefixes."""
+    """Indices of the sorted sequences, ascending, so that neighbours share the longest prefixes."""
 
 
 def shared_length(left: Tokens, right: Tokens) -> int:
-    """Length of the longest common prefix."""
+    """Return the length of the longest common prefix."""
     for place, (one, other) in enumerate(zip(left, right, strict=False)):
         if one != other:
             return place
@@ -28,16 +28,16 @@ def shared_length(left: Tokens, right: Tokens) -> int:
 
 
 def cut(sequences: Sequence[Tokens], *, limit: int, attention: float) -> list[Piece]:
-    """Pieces that hold every sequence once and repeat only paths to the root.
+    """Cut the trie into pieces that hold every sequence once and repeat only paths to the root.
 
-    Sequences that share d tokens save them by standing in one piece, but a piece of n nodes attends to itself at a cost
-    that grows as n². Its cost is taken to be n + attention·n², and at every branch the sequences below are merged into
-    as many pieces as make the sum least.
+    Sequences that share d tokens save them by sharing a piece, but the attention cost of a piece of n nodes grows as
+    n². Its cost is modelled as n + attention·n², and at every branch the sequences below are merged into the number of
+    pieces with the lowest total cost.
 
     Args:
-        sequences: sorted; duplicates and prefixes of each other are welcome.
-        limit: nodes that a piece may have, unless a single sequence has more.
-        attention: cost of one query-key pair, relative to all else that one token costs.
+        sequences: sorted; duplicates and prefixes of each other are allowed.
+        limit: most nodes of a piece, unless a single sequence has more.
+        attention: cost of one query-key pair, relative to all other cost of one token.
     """
     pieces: list[Piece] = []
     branches: list[tuple[int, list[Piece]]] = []  # (depth, pieces below), along the path to the current sequence
@@ -57,7 +57,7 @@ def cut(sequences: Sequence[Tokens], *, limit: int, attention: float) -> list[Pi
 
 
 def _merge(depth: int, pieces: list[Piece], limit: int, attention: float) -> list[Piece]:
-    """Join pieces that share their first ``depth`` nodes into groups of even size, each with those nodes once.
+    """Merge pieces that share their first ``depth`` nodes into groups of even size, each with those nodes once.
 
     k groups of x further nodes each cost k·(depth + x + attention·(depth + x)²) for k·x nodes: least at
     x = √(depth / attention + depth²).
@@ -80,7 +80,7 @@ def _merge(depth: int, pieces: list[Piece], limit: int, attention: float) -> lis
 
 
 def chains(sequences: Sequence[Tokens], *, whole: bool) -> list[Piece]:
-    """Pieces without branches: a sequence rides on one that it is a prefix of (``whole``: on its equals only)."""
+    """Make pieces without branches: a sequence joins one that it is a prefix of (``whole``: only its equals)."""
     pieces: list[Piece] = []
     riders: list[int] = []
     for place, sequence in enumerate(sequences):

@@ -1,13 +1,11 @@
-"""The 97.5 % point of Student's distribution, for any number of degrees of freedom.
+"""Compute numbers with 95 % intervals (docs/reference/protocol.md#4-leagues, #6-rows), one function per kind of number.
 
-Numbers with 95 % intervals (docs/reference/protocol.md#4-leagues, #6-rows), one function per kind. Nothing is
-drawn: same input, same ends.
-
-What varies independently is a *unit*: a subject with all its rows, or a chunk of general text. Each number is a ratio
-of sums over units, and a unit's *pull*, (n_units,) that sum to zero, is by how much it moves that number. The sum of
-the squared pulls is the square of the standard error. Percentiles of a bootstrap are too sure where units are few,
-changes rare, or rare changes large; ``scripts/simulate_intervals.py`` shows by how much,
-docs/reference/intervals.md the rules.
+Nothing is sampled: the same input gives the same interval. The independent *unit* is a subject with all its rows, or a
+chunk of general text. Each number is a ratio of sums over units. The *pull* of a unit is how much it moves that number;
+the pulls, (n_units,), sum to zero, and the sum of their squares is the square of the standard error. Bootstrap
+percentiles are too narrow if units are few, changes are rare, or rare changes are large;
+``scripts/simulate_intervals.py`` shows by how much, and docs/intervals.md explains the rules. ``t_975`` gives the
+97.5 % point of Student's distribution that the intervals use.
 """
 
 from __future__ import annotations
@@ -24,16 +22,17 @@ from canonbench.errors import CanonbenchError
 from canonbench.scoring.losses import require_finite
 
 Z_975 = 1.959963984540054
-"""The same of the normal distribution."""
+"""The 97.5 % point of the normal distribution."""
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(40)
 _STEPS = 60  # halvings of an interval of length π/2: to the last bit
 
 
 @lru_cache(maxsize=4096)
 def t_975(degrees: float) -> float:
-    """The t with P[|T| <= t] = 0.95, T of Student with ``degrees`` > 0 degrees of freedom, not necessarily whole.
+    """Return t with P[|T| <= t] = 0.95, T from Student's distribution with ``degrees`` > 0 (a float) of freedom.
 
-    With t = √ν·tan θ, P[|T| <= t] is the share of ∫ cos^(ν−1) up to θ in that up to π/2, known by the gamma function.
+    With t = √ν·tan θ, P[|T| <= t] is the integral of cos^(ν−1) from 0 to θ divided by the one from 0 to π/2, which the
+    gamma function gives.
     """
     whole = math.sqrt(math.pi) / 2 * math.exp(math.lgamma(degrees / 2) - math.lgamma((degrees + 1) / 2))
     low, high = 0.0, math.pi / 2
@@ -46,11 +45,11 @@ def t_975(degrees: float) -> float:
 
 
 NATS, RATIO = 1e-6, 1e-9
-"""What a row's decimals resolve: no interval ends nearer to its number."""
+"""The resolution of a row's decimals (nats, ratio): no interval end is closer to its number."""
 UNSEEN = 2.0
-"""Effective rows that could have changed and were not seen to: one gained, one lost (Bonett and Price, 2012)."""
+"""Effective rows assumed to change unobserved: one gained, one lost (Bonett and Price, 2012)."""
 WHOLE = 0.1
-"""Of how many subjects the prior is that all rows of a subject change together; what is seen outweighs it soon."""
+"""Weight, in subjects, of the prior that all rows of a subject change together; data soon outweigh it."""
 Values = NDArray[np.float64]
 
 
@@ -62,41 +61,41 @@ class Interval(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A number and how uncertain it is, all in its unit."""
+    """A number and its uncertainty, all in the number's unit."""
 
     value: float
     error: float
-    """Half the width of the interval that the spread of the units gives: t·SE."""
+    """Half the width of the interval from the spread of the units: t·SE."""
     below: float
-    """What a change that could have been seen and was not would take off."""
+    """How much an unobserved change could lower the number."""
     above: float
-    """What it would add."""
+    """How much an unobserved change could raise the number."""
     bound: float = math.inf
-    """The number lies between −bound and bound."""
+    """The number is between −bound and bound."""
     resolution: float = 0.0
-    """No end is nearer than this, if there is an interval at all."""
+    """Smallest distance of an interval end from the number."""
 
     @property
     def interval(self) -> Interval:
-        """Each end is √(error² + unseen²) away, at least the resolution, or at the bound."""
+        """The interval: each end is √(error² + unseen²) away, at least the resolution, clipped to the bound."""
         below, above = (max(self.resolution, math.hypot(self.error, unseen)) for unseen in (self.below, self.above))
         return Interval(max(-self.bound, self.value - below), min(self.bound, self.value + above))
 
 
 NOTHING_CHANGED = Estimate(0.0, 0.0, 0.0, 0.0)
-"""The difference of a model and itself: zero by definition, so that rows and reports show no interval."""
+"""The difference between a model and itself: zero by definition, so rows and reports show no interval."""
 
 
 def success_change(before: ArrayLike, after: ArrayLike, clusters: Sequence[str]) -> Estimate | None:
-    """The mean of after − before, percentage points, clustered by subject; None with one subject only.
+    """Estimate the mean of after − before in percentage points, clustered by subject; None with only one subject.
 
-    The degrees of freedom of t are those of the effective number of subjects, (Σn)² / Σn² with n rows each, minus one.
-    Unseen is √2·1.96 times by what one effective row moves the mean if it changes sides: as many rows as change
-    together. So an interval has a width that its data support even if few rows changed, or none.
+    The degrees of freedom of t are the effective number of subjects, (Σn)² / Σn² with n rows each, minus one. The
+    unobserved change is √2·1.96 times the shift of the mean when one effective row (as many rows as change together)
+    changes sides. So the width of the interval is supported by the data even if few or no rows changed.
 
     Args:
         before: success in percent, (n_rows,): 0 or 100, or a mean over repetitions.
-        after: likewise.
+        after: the same after the edit.
         clusters: (n_rows,) the subject of each row.
     """
     differences = _paired_difference(require_finite(before, "before"), require_finite(after, "after"))
@@ -112,27 +111,31 @@ def success_change(before: ArrayLike, after: ArrayLike, clusters: Sequence[str])
 
 
 def mean_change(before: ArrayLike, after: ArrayLike, clusters: Sequence[str]) -> Estimate | None:
-    """The mean of after − before, nats, clustered by subject; None with one subject only. All are (n_rows,)."""
+    """Estimate the mean of after − before in nats, clustered by subject; None with only one subject.
+
+    All arguments have shape (n_rows,).
+    """
     differences = _paired_difference(require_finite(before, "base"), require_finite(after, "edited"))
     sums, sizes = _by_cluster(differences, clusters)
     return None if sizes.size < 2 else _unbounded(*_quotient(sums, sizes), NATS)
 
 
 def ratio(base_nll: ArrayLike, edited_nll: ArrayLike) -> Estimate | None:
-    """Σ edited / Σ base over chunks of general text, (n_chunks,) nats each; None with one chunk only.
+    """Estimate Σ edited / Σ base over chunks of general text, (n_chunks,) in nats; None with only one chunk.
 
-    CanonbenchError unless every base NLL is positive.
+    Raises:
+        CanonbenchError: a base NLL is not positive.
     """
     base, edited = _checked_ratio(base_nll, edited_nll)
     return None if base.size < 2 else _unbounded(*_quotient(edited, base), RATIO)
 
 
 def ratio_change(first: tuple[ArrayLike, ArrayLike], second: tuple[ArrayLike, ArrayLike]) -> Estimate | None:
-    """The second Σ numerators / Σ denominators minus the first, over the same chunks; None with one chunk only.
+    """Estimate the second Σ numerators / Σ denominators minus the first on the same chunks; None with only one chunk.
 
     Args:
         first: positive denominators and numerators, (n_chunks,) each: base and edited NLL, or tokens and NLL.
-        second: likewise.
+        second: the same for the second ratio.
     """
     (base, edited), (base2, edited2) = _checked_ratio(*first), _checked_ratio(*second)
     _paired_difference(edited, edited2)
@@ -143,9 +146,10 @@ def ratio_change(first: tuple[ArrayLike, ArrayLike], second: tuple[ArrayLike, Ar
 
 
 def mean_of_estimates(estimates: Sequence[Estimate | None]) -> Estimate | None:
-    """The unweighted mean of independent numbers, such as tasks: errors add in squares; one of them had the unseen.
+    """Estimate the unweighted mean of independent numbers, such as tasks.
 
-    None if any is None: that share of the uncertainty is unknown.
+    Squared errors add up; the unobserved change is assumed in only one of the numbers. None if any is None, because
+    its share of the uncertainty is unknown.
     """
     known = [each for each in estimates if each is not None]
     if len(known) < len(estimates):
@@ -158,11 +162,11 @@ def mean_of_estimates(estimates: Sequence[Estimate | None]) -> Estimate | None:
 
 
 def _unbounded(value: float, pulls: Values, resolution: float) -> Estimate:
-    """A number that has no bounds. Unseen is t times the strongest pull each way.
+    """Estimate a number without bounds. The unobserved change is t times the strongest pull in each direction.
 
-    One more unit like that might have been among them. The degrees of freedom of t are those of the effective number of
-    units, (Σ pull²)² / Σ pull⁴: where a few carry the spread, it is known from as few. Were all pulls alike, that would
-    be n; so 1/n is taken off its inverse, and even spreads come to n − 1.
+    One more unit with such a pull could have been in the sample. The degrees of freedom of t come from the effective
+    number of units, (Σ pull²)² / Σ pull⁴: if a few units carry the spread, it is known only from those few. For equal
+    pulls that number is n; 1/n is subtracted from its inverse, so that an even spread gives n − 1.
     """
     squares = pulls**2
     total = float(squares.sum())
@@ -174,31 +178,31 @@ def _unbounded(value: float, pulls: Values, resolution: float) -> Estimate:
 
 
 def _change_together(clustered: float, alone: float, most: float) -> float:
-    """How many rows change sides as one (the design effect), between 1 and ``most``, the effective rows of a subject.
+    """Estimate how many rows change sides together (the design effect), from 1 to ``most``.
 
     Args:
-        clustered: Σ over subjects of the square of the sum of the changes, rows², around the mean change.
-        alone: Σ over rows of the square of the change: the same, if every row changed for itself.
-        most: the value of the prior, which has the weight of ``WHOLE`` subjects.
+        clustered: Σ over subjects of (sum of the changes)², in rows², around the mean change.
+        alone: Σ over rows of change²: the value of ``clustered`` if every row changed independently.
+        most: the effective rows of a subject; also the value of the prior, which has the weight of ``WHOLE`` subjects.
     """
     seen = (clustered + WHOLE * most**2) / (alone + WHOLE * most)
     return float(min(max(seen, 1.0), most))
 
 
 def _quotient(numerators: Values, denominators: Values) -> tuple[float, Values]:
-    """Σ numerators / Σ denominators, and the pull of each unit on it, (n_units,)."""
+    """Return Σ numerators / Σ denominators and the pull of each unit on it, (n_units,)."""
     total = denominators.sum()
     value = float(numerators.sum() / total)
     return value, (numerators - value * denominators) / total
 
 
 def _error(pulls: Values) -> float:
-    """The standard error: root of the sum of squares, with n / (n − 1) for the value having been estimated."""
+    """Return the standard error √(n / (n − 1) · Σ pull²); n / (n − 1) because the value itself is estimated."""
     return math.sqrt(pulls.size / (pulls.size - 1) * float(pulls @ pulls))
 
 
 def _by_cluster(differences: Values, clusters: Sequence[str]) -> tuple[Values, Values]:
-    """Per cluster, in the order of their names, the sum of the differences and the number of rows."""
+    """Return, per cluster in the order of the names, the sum of the differences and the number of rows."""
     _, cluster_of_row = np.unique(np.asarray(clusters, dtype=np.str_), return_inverse=True)
     if cluster_of_row.size != differences.size:
         raise CanonbenchError(f"{differences.size} values but {cluster_of_row.size} cluster names")

@@ -16,9 +16,12 @@ Membership = Literal["in", "out", "uncertain"]
 
 
 def general_loss(nll_sums: ArrayLike, n_tokens: ArrayLike) -> float:
-    """The token-weighted mean NLL of chunks in nats per token: Σ NLL / Σ tokens, both (n_chunks,).
+    """Return the token-weighted mean NLL of chunks in nats per token: Σ NLL / Σ tokens, both (n_chunks,).
 
-    Sums are exactly rounded: the tightest league asks for the fifth decimal of a ratio of two such numbers.
+    The sum is exactly rounded, because the tightest league depends on the fifth decimal of a ratio of two such numbers.
+
+    Raises:
+        CanonbenchError: an NLL is not finite, the shapes differ, or a chunk has no scored token.
     """
     sums = require_finite(nll_sums, "chunk NLL")
     counts = np.asarray(n_tokens)
@@ -30,22 +33,22 @@ def general_loss(nll_sums: ArrayLike, n_tokens: ArrayLike) -> float:
 
 
 def loss_ratio(base: float, edited: float) -> float:
-    """loss(p) / loss(p_0); CanonbenchError if the base's loss is not a positive number."""
+    """Return loss(p) / loss(p_0); CanonbenchError if a loss is not finite or the base's is not positive."""
     if not (math.isfinite(base) and math.isfinite(edited) and base > 0):
         raise CanonbenchError(f"no loss ratio from a general loss of {base} (base) and {edited} (edited)")
     return edited / base
 
 
 def noise_floor(loss_once: float, loss_again: float) -> float:
-    """The relative difference of two measurements of the base that differ only in how chunks were batched."""
+    """Return the relative difference of two measurements of the base that differ only in how chunks are batched."""
     return abs(loss_ratio(loss_once, loss_again) - 1)
 
 
 def membership(ratio: float, epsilon: float, noise_floor: float) -> Membership:
-    """Whether the ratio is in league ε (ratio <= 1 + ε), or too close to the line to say.
+    """Decide whether a loss ratio is in league ε (ratio <= 1 + ε) or too close to the limit to tell.
 
-    ``uncertain`` iff 1 + ε lies within the noise floor of the ratio: |ratio − (1 + ε)| <= noise floor. With a noise
-    floor of exactly zero nothing is uncertain, and a ratio on the line is in.
+    ``uncertain`` iff the ratio is within the noise floor of 1 + ε: |ratio − (1 + ε)| <= noise floor. With a noise floor
+    of exactly zero nothing is uncertain, and a ratio equal to the limit is in.
     """
     line = 1 + epsilon
     if noise_floor > 0 and abs(ratio - line) <= noise_floor:
@@ -54,5 +57,5 @@ def membership(ratio: float, epsilon: float, noise_floor: float) -> Membership:
 
 
 def straddles(interval: tuple[float, float], epsilon: float) -> bool:
-    """Whether the 95 % interval of a ratio has league ε's line within it: on other text the ratio could be over it."""
+    """Whether the 95 % interval of a ratio contains league ε's limit: on other text the ratio could exceed it."""
     return interval[0] <= 1 + epsilon < interval[1]

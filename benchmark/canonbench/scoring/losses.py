@@ -1,9 +1,8 @@
-"""The four task losses (docs/reference/protocol.md#2-tasks), written once for evaluation and for training.
+"""The four task losses (docs/reference/protocol.md#2-tasks), shared by evaluation and training, and their averages.
 
-Each is plain arithmetic on log-probabilities in nats, so floats, numpy arrays and torch tensors (with gradients)
-all go through the same line. Evaluation passes sums over the continuation's tokens; training passes means per token.
-
-From per-example losses to one number: the success rate and the mean, neither over a non-finite value.
+Each loss is plain arithmetic on log-probabilities in nats, so the same code takes floats, numpy arrays and torch
+tensors (with gradients). Evaluation passes sums over the continuation's tokens; training passes means per token.
+Success rates and means refuse non-finite values.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from canonbench.errors import CanonbenchError, UsageError, unknown_name
 
 
 class LogProbability(Protocol):
-    """What a loss asks of its argument; a float, a numpy array and a torch tensor can do it."""
+    """The operations that a loss needs; floats, numpy arrays and torch tensors have them."""
 
     def __neg__(self) -> Any: ...  # noqa: D105
     def __abs__(self) -> Any: ...  # noqa: D105
@@ -55,7 +54,7 @@ def preference(log_p_a: T, log_p_b: T) -> T:
 
 @dataclass(frozen=True)
 class Loss:
-    """A task loss: its name, how many continuations it compares (1 or 2), the arithmetic, and the words for it."""
+    """A task loss: its name, number of continuations (1 or 2), function, and description."""
 
     name: str
     arity: int
@@ -75,17 +74,19 @@ LOSSES: dict[str, Loss] = {
 
 
 def loss(name: str) -> Loss:
-    """The loss of that name; UsageError with a "did you mean" otherwise."""
+    """Return the loss called ``name``; UsageError with a "did you mean" if there is none."""
     if name not in LOSSES:
         raise unknown_name("loss", name, LOSSES)
     return LOSSES[name]
 
 
 def task_loss(name: str, log_p_a: T, log_p_b: T | None = None) -> T:
-    """The named loss of one or two log-probabilities (nats), elementwise, in the type that came in.
+    """Compute the named loss of one or two log-probabilities (nats), elementwise, in the type of the arguments.
 
-    ``log_p_b`` is None for the losses of one continuation. UsageError if the loss is unknown, if it compares two
-    continuations and only one came, or the other way round.
+    ``log_p_b`` is None for losses of one continuation.
+
+    Raises:
+        UsageError: the loss is unknown, or takes a different number of continuations.
     """
     found = loss(name)
     if found.arity == 2 and log_p_b is None:
@@ -97,10 +98,13 @@ def task_loss(name: str, log_p_a: T, log_p_b: T | None = None) -> T:
 
 
 def require_finite(values: ArrayLike, what: str, rows: ArrayLike | None = None) -> NDArray[np.float64]:
-    """``values`` as a non-empty float64 vector; CanonbenchError if there is none or one is NaN or infinite.
+    """Return ``values`` as a non-empty float64 vector.
 
     An infinite loss is refused like a NaN: finite logits cannot give probability zero, so both mean a broken model.
-    The message names the rows by ``rows`` (their numbers in the file), or by position when it is None.
+    The message names rows by ``rows`` (their numbers in the file), or by position if that is None.
+
+    Raises:
+        CanonbenchError: there are no values, or one is NaN or infinite.
     """
     vector = np.asarray(values, dtype=np.float64)
     if vector.size == 0:
@@ -115,17 +119,19 @@ def require_finite(values: ArrayLike, what: str, rows: ArrayLike | None = None) 
 
 
 def successes(losses: ArrayLike, threshold: float, *, what: str = "losses") -> NDArray[np.bool_]:
-    """Which of the losses (n,) succeed: L <= δ, both in nats (docs/reference/protocol.md#2-tasks)."""
+    """Return which losses (n,) succeed: L <= δ, both in nats (docs/reference/protocol.md#2-tasks)."""
     return np.asarray(require_finite(losses, what) <= threshold)
 
 
 def success_rate(losses: ArrayLike, threshold: float, *, what: str = "losses") -> float:
-    """The share of the losses (n,) that are at most ``threshold``, in percent."""
+    """Return the percentage of losses (n,) that are at most ``threshold``."""
     return 100.0 * float(np.mean(successes(losses, threshold, what=what)))
 
 
 def mean_loss(losses: ArrayLike, *, what: str = "losses") -> float:
-    """The mean of the losses (n,) in nats, the hard negatives' number (docs/reference/protocol.md#3-hard-negatives);
-    exactly rounded sum."""
+    """Return the mean of the losses (n,) in nats, with an exactly rounded sum.
+
+    This is the number reported for hard negatives (docs/reference/protocol.md#3-hard-negatives).
+    """
     vector = require_finite(losses, what)
     return math.fsum(vector) / vector.size

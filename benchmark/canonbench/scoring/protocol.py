@@ -17,7 +17,7 @@ from canonbench.scoring.leagues import LEAGUES
 
 @dataclass(frozen=True)
 class Protocol:
-    """What an evaluation must agree on; the name stands in the row, and rows of two names are never ranked together."""
+    """The choices of an evaluation. Rows store its name; rows with different names are never ranked together."""
 
     name: str
     leagues: Mapping[str, float] = field(default_factory=lambda: dict(LEAGUES))
@@ -32,7 +32,7 @@ class Protocol:
     """Task name to δ in nats, where it differs from the task's own."""
 
     def threshold(self, task: str, default: float) -> float:
-        """δ for that task in nats: the protocol's own, or the task's."""
+        """Return δ for ``task`` in nats: the protocol's own, else ``default``."""
         return self.thresholds.get(task, default)
 
 
@@ -46,18 +46,22 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def protocol(name: str) -> Protocol:
-    """The standard protocol of that name; UsageError with a "did you mean" otherwise."""
+    """Return the standard protocol called ``name``; UsageError with a "did you mean" if there is none."""
     if name not in PROTOCOLS:
         raise unknown_name("protocol", name, PROTOCOLS)
     return PROTOCOLS[name]
 
 
 def protocol_from_mapping(mapping: Mapping[str, Any]) -> Protocol:
-    """A user's protocol: ``name``, the ``base`` it starts from (default canonbench-1), and what differs.
+    """Make a user's protocol from ``name``, the ``base`` it starts from (default canonbench-1), and overrides.
 
-    What may differ: ``leagues`` (a list of ε), ``hard_negatives``, ``general``, ``selection`` and ``thresholds`` (task
-    to nats). A digest of the content is appended to the name, so that two files of one name never meet in a ranking.
-    UsageError for an unknown key or base, CanonbenchError for a value that makes no sense.
+    Overrides are ``leagues`` (a list of ε), ``hard_negatives``, ``general``, ``selection`` and ``thresholds`` (task to
+    nats). A digest of the content is appended to the name, so that two different protocols with the same name are never
+    ranked together.
+
+    Raises:
+        UsageError: a key or base is unknown.
+        CanonbenchError: a value is invalid.
     """
     if "bootstrap_resamples" in mapping:
         raise UsageError("protocol: leave bootstrap_resamples out; intervals are not resampled any more")
@@ -78,7 +82,7 @@ def _digest(base: str, overrides: Mapping[str, Any]) -> str:
 
 
 def _number(what: str, value: object) -> float:
-    # YAML 1.1 reads 1e-3 (no dot) as text, so text that is a number counts as one.
+    # YAML 1.1 reads 1e-3 (no dot) as text, so numeric text is accepted.
     try:
         number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -89,7 +93,7 @@ def _number(what: str, value: object) -> float:
 
 
 def read_leagues(value: object) -> dict[str, float]:
-    """Label to ε from a list of ε; CanonbenchError if it is no such list, or an ε is not positive."""
+    """Map labels to ε from a list of ε; CanonbenchError if it is not such a list or an ε is not positive."""
     if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
         raise CanonbenchError(f"protocol: leagues must be a list of ε such as [1e-3, 1e-4], got {value!r}")
     standard = {epsilon: label for label, epsilon in LEAGUES.items()}

@@ -1,5 +1,6 @@
-"""Which candidate an edit run takes in each league (docs/reference/protocol.md#5-selection; ``hewitt2024``: as
-released).
+"""Choose the candidate of an edit run in each league (docs/reference/protocol.md#5-selection).
+
+The protocol ``hewitt2024`` chooses as the paper's released code does.
 """
 
 from __future__ import annotations
@@ -14,25 +15,26 @@ UNEDITED = 0
 
 
 class Judged(NamedTuple):
-    """What the choice of a candidate rests on."""
+    """A candidate with the numbers that its selection depends on."""
 
     number: int
     ratio: float
     """Loss ratio on G."""
     success: float
-    """Success rate on E in percent; of a candidate in no league it is never asked."""
+    """Success rate on E in percent; not used for a candidate that is in no league."""
 
 
 def in_league(ratio: float, epsilon: float, *, strict: bool = False) -> bool:
-    """ratio <= 1 + ε; below it where ``strict``."""
+    """Whether ratio <= 1 + ε, or ratio < 1 + ε if ``strict``."""
     return ratio < 1 + epsilon if strict else ratio <= 1 + epsilon
 
 
 def choose_on_val(candidates: Sequence[Judged], protocol: Protocol) -> dict[str, int]:
-    """Per league the candidate in it with the highest success, the earlier of equals; none in it: the unedited model.
+    """Choose, per league, the candidate in it with the highest success; the earlier one wins a tie.
 
-    Whoever is in a tighter league is in all looser ones, so results never fall as leagues widen. Under ``last`` it is
-    the last candidate strictly below the cutoff.
+    A league without candidates gets the unedited model. A candidate in a tighter league is in all looser ones, so
+    success never falls as leagues widen. With selection ``last``, the last candidate strictly below the limit is
+    chosen.
     """
     last = protocol.selection == "last"
     chosen = {}
@@ -44,12 +46,14 @@ def choose_on_val(candidates: Sequence[Judged], protocol: Protocol) -> dict[str,
 
 
 def choose_on_test(ratios: Mapping[int, float], caps: Mapping[str, int], protocol: Protocol) -> dict[str, int]:
-    """Per league the last candidate not later than the one chosen on val that is in it; if none, the unedited model.
+    """Choose, per league, the last candidate that is in it on test and not later than the one chosen on val.
+
+    A league without such a candidate gets the unedited model.
 
     Args:
         ratios: candidate to loss ratio on G_test.
         caps: league to the candidate chosen on val.
-        protocol: its leagues.
+        protocol: gives the leagues.
     """
     return {
         label: max((n for n, ratio in ratios.items() if n <= caps[label] and in_league(ratio, epsilon)), default=0)
@@ -58,7 +62,7 @@ def choose_on_test(ratios: Mapping[int, float], caps: Mapping[str, int], protoco
 
 
 def next_to_measure(ratios: Mapping[int, float], caps: Mapping[str, int], protocol: Protocol) -> int | None:
-    """The candidate whose ratio ``choose_on_test`` needs next, from the last one down; None if nothing is missing."""
+    """Return the candidate whose ratio ``choose_on_test`` needs next, latest first; None if nothing is missing."""
     for label, epsilon in protocol.leagues.items():
         for number in range(caps[label], UNEDITED, -1):
             if number not in ratios:

@@ -1,4 +1,4 @@
-"""What is asked, and where its files come from."""
+"""Suites: tasks, examples and general text, and how to fetch, load and check them."""
 
 from canonbench.suite.check import check_suite
 from canonbench.suite.check.findings import Finding, Level

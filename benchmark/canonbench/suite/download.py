@@ -1,7 +1,7 @@
-"""Files over HTTP: resumed, retried, verified, and never half under their final names.
+"""Download files over HTTP: resume, retry and verify them before they get their final names.
 
-pooch's HTTPDownloader moves the bytes. Its ``retrieve`` is not used because it deletes what has arrived when
-a connection breaks, retries a 404, and cannot check a git blob id, the only hash known for the large files.
+pooch's HTTPDownloader transfers the bytes. Its ``retrieve`` is not used because it deletes partial data when a
+connection breaks, retries a 404, and cannot check a git blob id, the only hash known for the large files.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from canonbench.suite.published import PublishedFile, mismatch, part_of, publish
 LONGEST_PAUSE = 30.0  # seconds
 CHUNK = 1 << 16  # bytes
 _PASSING = frozenset({408, 429})
-"""Client errors that pass with time (timeout, too many requests), as every 5xx may."""
+"""Client errors worth a retry (timeout, too many requests), like every 5xx."""
 
 
 class Wanted(NamedTuple):
-    """One file to fetch: from where, to where, and what it must be."""
+    """One file to fetch: its URL, its target path, and its manifest entry."""
 
     url: str
     target: Path
@@ -44,18 +44,18 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How patiently each file is fetched."""
+    """Retries and timeouts for each file."""
 
     retries: int = 4
     """Attempts after the first."""
     backoff: float = 1.0
     """Seconds before the first retry; doubles each time, up to 30."""
     timeout: float = 30.0
-    """Seconds without a connection or a byte after which a transfer counts as broken."""
+    """Seconds without a connection or data after which a transfer counts as broken."""
 
 
 class _BrokenTransferError(Exception):
-    """The transfer failed in a way that may pass; the message says how."""
+    """A transfer failed in a way that a retry may fix; the message says how."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +75,14 @@ class _Bar:
 def download_files(
     wanted: Sequence[Wanted], *, policy: RetryPolicy, say: Callable[[str], None], progress: bool | None
 ) -> None:
-    """Fetch each file, continuing a kept ``.part``, and verify it before it gets its name.
+    """Fetch each file, resuming from a ``.part`` file if there is one, and verify it before it gets its final name.
 
-    ``progress`` True draws a bar, False none, None where standard error is a terminal; without a bar there is one
-    line per file.
+    ``progress`` True draws a progress bar, False does not, and None draws one if standard error is a terminal. Without
+    a bar, each file is reported in one line.
 
-    Raises CanonbenchError when the server refuses (4xx), serves other contents, or fails more often than
-    the policy allows; OSError when the disk does.
+    Raises:
+        CanonbenchError: the server refuses (4xx), serves other contents, or fails more often than the policy allows.
+        OSError: the disk fails.
     """
     console = Console(stderr=True, force_terminal=progress)
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
@@ -106,7 +107,7 @@ def _download(one: Wanted, policy: RetryPolicy, say: Callable[[str], None], bar:
 
 
 def _complete(one: Wanted, part: Path, policy: RetryPolicy, say: Callable[[str], None], bar: _Bar) -> None:
-    """Attempt transfers until ``part`` is whole and verified, or the policy's patience ends."""
+    """Attempt transfers until ``part`` is complete and verified; CanonbenchError when the retries are used up."""
     for attempt in range(policy.retries + 1):
         try:
             _attempt(one, part, policy.timeout, bar)
@@ -126,7 +127,7 @@ def _complete(one: Wanted, part: Path, policy: RetryPolicy, say: Callable[[str],
 
 
 def _attempt(one: Wanted, part: Path, timeout: float, bar: _Bar) -> None:
-    """One transfer. Returns with a whole part; a part that is not the file's beginning is deleted."""
+    """Run one transfer. On return ``part`` is complete; a part that is not the start of the file is deleted."""
     try:
         in_one_go = _transfer(one.url, part, timeout, bar)
     except requests.HTTPError as error:
@@ -148,7 +149,7 @@ def _attempt(one: Wanted, part: Path, timeout: float, bar: _Bar) -> None:
 
 
 def _transfer(url: str, part: Path, timeout: float, bar: _Bar) -> bool:
-    """Append to ``part`` what it lacks; True if everything in it came with this one transfer."""
+    """Append the missing bytes to ``part``; True if all its bytes came from this transfer."""
     kept = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"}  # ranges count bytes of the file, not of a compressed body
     if kept:
@@ -159,7 +160,7 @@ def _transfer(url: str, part: Path, timeout: float, bar: _Bar) -> bool:
             nonlocal kept
             if not response.ok:
                 return
-            if kept and response.status_code != requests.codes.partial_content:  # Range is ignored: from the start
+            if kept and response.status_code != requests.codes.partial_content:  # Range was ignored: start over
                 kept = 0
                 output.truncate(0)
             length = response.headers.get("Content-Length")
@@ -172,7 +173,7 @@ def _transfer(url: str, part: Path, timeout: float, bar: _Bar) -> bool:
 
 @dataclass(frozen=True)
 class _Counted:
-    """The part of a file's face that pooch writes to, counting."""
+    """A minimal file object for pooch that counts the bytes written."""
 
     stream: BinaryIO
     count: Callable[[int], None]
@@ -186,7 +187,7 @@ class _Counted:
 
 
 def _refusal(error: requests.HTTPError, url: str, part: Path) -> Exception:
-    """What an HTTP error status means: worth another attempt, or the end."""
+    """Turn an HTTP error status into an exception: a retry, or a final CanonbenchError."""
     assert error.response is not None, "raise_for_status attaches its response"
     code = error.response.status_code
     status = f"HTTP {code} {error.response.reason}"
@@ -199,7 +200,7 @@ def _refusal(error: requests.HTTPError, url: str, part: Path) -> Exception:
 
 
 def _reason(error: requests.RequestException) -> str:
-    """What broke the connection, without urllib3's nesting of pool, address and cause."""
+    """Say why the connection broke, without urllib3's nested pool, address and cause."""
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return "the server does not answer (timed out)"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):

@@ -1,6 +1,6 @@
-"""One example: the paper's prefix *x* and its continuation(s) *y^A*, *y^B*.
+"""Read examples: the paper's prefix *x* with its continuation(s) *y^A*, *y^B*, from JSONL rows to one table.
 
-From a file's rows to one table of examples: prefix, continuations, subject, clean.
+The table's columns are in ``COLUMNS``; general text is read into a table of its own.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 class Example(NamedTuple):
     """A prefix and one or two continuations.
 
-    ``suffix_a`` is the answer, the stereotype, or the right form; ``suffix_b`` the other continuation
-    of a pair loss (``she``, the wrong form), None for losses of one continuation.
+    ``suffix_a`` is the answer, the stereotype, or the right form. ``suffix_b`` is the other continuation of a pair loss
+    (``she``, the wrong form); None for losses of one continuation.
     """
 
     prefix: str
@@ -34,19 +34,19 @@ class Example(NamedTuple):
 
 
 COLUMNS = ("prefix", "suffix_a", "suffix_b", "subject", "clean", "origin")
-"""Of an example table. ``clean`` is false where the audit flagged the row; ``origin`` is ``file:line``."""
+"""Columns of an example table. ``clean`` is false if the audit flagged the row; ``origin`` is ``file:line``."""
 PATTERN_SECONDS = 5.0
-"""For a suite's own regular expression, over all rows of a file; a good one takes milliseconds."""
+"""Time limit of a suite's regular expression over all rows of a file; a good one takes milliseconds."""
 
 
 def read_rows(root: Path, file: FileSpec) -> list[dict[str, Any]]:
-    """The rows of a file that the spec asks for."""
+    """Read the rows of a file that the spec selects."""
     first, last = file.rows
     return read_jsonl(root / file.path)[first:last]
 
 
 def text_of(row: dict[str, Any], key: str, path: Path, index: int) -> str:
-    """The string under ``key``; CanonbenchError naming ``file:line`` if it is missing or not a string."""
+    """Return the string under ``key``; CanonbenchError naming ``file:line`` if it is missing or not a string."""
     value = row.get(key)
     if not isinstance(value, str):
         problem = "is missing" if key not in row else f"must be a string, not {type(value).__name__}"
@@ -55,7 +55,11 @@ def text_of(row: dict[str, Any], key: str, path: Path, index: int) -> str:
 
 
 def example(row: dict[str, Any], path: Path, index: int) -> Example:
-    """A row of the published format: ``{prefix, suffix}`` or ``{prefix, suffix1, suffix2}``."""
+    """Make an example from a row of the published format: ``{prefix, suffix}`` or ``{prefix, suffix1, suffix2}``.
+
+    Raises:
+        CanonbenchError: a field is missing, extra or not a string; ``file:line`` is named.
+    """
     prefix = text_of(row, "prefix", path, index)
     pair = [key for key in ("suffix1", "suffix2") if key in row]
     if "suffix" in row and pair:
@@ -70,16 +74,16 @@ def example(row: dict[str, Any], path: Path, index: int) -> Example:
 
 
 def canonical_subjects(pattern: str, canonical: list[dict[str, Any]]) -> list[str]:
-    """The subjects that a pattern's group finds in canonical prefixes, longest first.
+    """Return the subjects that the pattern's group matches in canonical prefixes, longest first.
 
     Raises:
-        CanonbenchError: it takes too long: a pattern such as (a+)+$ tries ever more ways on some texts.
+        CanonbenchError: matching takes too long, as with a pattern such as (a+)+$, which backtracks exponentially.
     """
     end = time.monotonic() + PATTERN_SECONDS
     found = set()
     for row in canonical:
         try:
-            left = max(end - time.monotonic(), 1e-3)  # not 0, which would not be a limit
+            left = max(end - time.monotonic(), 1e-3)  # not 0, which would mean no limit
             match = regex.search(pattern, str(row.get("prefix", "")), timeout=left)
         except TimeoutError as error:
             raise CanonbenchError(
@@ -92,12 +96,12 @@ def canonical_subjects(pattern: str, canonical: list[dict[str, Any]]) -> list[st
 
 
 def subject_of(row: dict[str, Any], index: int, spec: SubjectSpec, subjects: list[str]) -> str:
-    """The cluster of a row; a row whose subject cannot be told is a cluster of its own."""
+    """Return the subject of a row, which names its cluster; a row without a known subject is its own cluster."""
     forms = [str(row.get(key, "")).split() for key in ("suffix1", "suffix2")]
     if spec.verb_forms and all(forms):
         return "|".join(sorted(words[0] for words in forms))
     for subject in subjects:
-        # Not \b: a subject may itself begin or end with punctuation ("Yahoo!").
+        # Not \b: a subject can begin or end with punctuation ("Yahoo!").
         if re.search(rf"(?<!\w){re.escape(subject)}(?!\w)", row["prefix"], re.IGNORECASE):
             return subject
     for column in spec.columns:
@@ -109,9 +113,13 @@ def subject_of(row: dict[str, Any], index: int, spec: SubjectSpec, subjects: lis
 def example_table(
     root: Path, file: FileSpec, *, subject: SubjectSpec, subjects: list[str], unclean: Collection[int], arity: int
 ) -> datasets.Dataset:
-    """The examples of a file as columns prefix, suffix_a, suffix_b (null where there is one), subject, clean, origin.
+    """Read the examples of a file into columns prefix, suffix_a, suffix_b (null if absent), subject, clean, origin.
 
     Args:
+        root: the folder that the file's path is relative to.
+        file: the file and its range of rows.
+        subject: how to find each row's subject.
+        subjects: canonical subjects, longest first.
         unclean: 0-based rows that the audit flagged.
         arity: continuations that the task's loss takes (1 or 2).
 
@@ -132,7 +140,7 @@ def example_table(
 
 
 def text_table(root: Path, files: tuple[FileSpec, ...]) -> datasets.Dataset:
-    """General text as columns text and origin (``file:line``)."""
+    """Read general text into columns text and origin (``file:line``)."""
     columns: dict[str, list[Any]] = {"text": [], "origin": []}
     for file in files:
         path = root / file.path
@@ -145,6 +153,6 @@ def text_table(root: Path, files: tuple[FileSpec, ...]) -> datasets.Dataset:
 def _dataset(columns: dict[str, list[Any]], types: dict[str, str]) -> datasets.Dataset:
     import datasets  # noqa: PLC0415  (takes a second to import; --help must not pay it)
 
-    # The types are stated since an empty or all-null column would otherwise get the type "null".
+    # The types are explicit because an empty or all-null column would otherwise get the type "null".
     features = datasets.Features({name: datasets.Value(types.get(name, "string")) for name in columns})
     return datasets.Dataset.from_dict(columns, features=features)

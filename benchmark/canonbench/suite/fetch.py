@@ -1,4 +1,4 @@
-"""Fetch the published data set: over HTTPS, or from a copy on this machine. Either way, every file is verified."""
+"""Fetch the published data set over HTTPS or import it from a local copy; every file is verified either way."""
 
 from __future__ import annotations
 
@@ -45,24 +45,26 @@ def fetch_published(
 ) -> Path:
     """Fetch and verify the published data set; return the folder that then holds ``data/...``.
 
-    What is already there and verifies is not fetched again; if nothing is missing, neither the network nor
-    a writable folder is needed. Any number of processes may call this at once, and any may be killed.
+    Files that are already in the folder and verify are not fetched again; if nothing is missing, neither the network
+    nor a writable folder is needed. Any number of processes may call this at the same time, and any may be killed.
 
     Args:
-        source: import from this local copy (the folder that holds ``data``, or ``data`` itself) instead.
-            It may lack openwebtext-500, which a note then says.
-        cache: the cache folder; default ``CANONBENCH_CACHE`` or the platform's.
+        source: a local copy to import from instead (the folder that holds ``data``, or ``data`` itself).
+            It may lack openwebtext-500; a note then says so.
+        cache: the cache folder; default: ``CANONBENCH_CACHE`` or the platform's.
         without_openwebtext_500: leave out the two large general texts.
         base_url: a mirror to use instead of the manifest's address.
-        retries: attempts per file after the first, where a failure may pass (5xx, time-out, broken connection).
+        retries: attempts per file after the first, for failures that a retry may fix (5xx, timeout, broken connection).
         backoff: seconds before the first retry; doubles each time, up to 30.
-        timeout: seconds without a connection or a byte after which a transfer counts as broken.
-        progress: whether to draw a progress bar; default: where standard error is a terminal. Else, a line per file.
+        timeout: seconds without a connection or data after which a transfer counts as broken.
+        progress: whether to draw a progress bar instead of one line per file; default: if standard error is a terminal.
         say: receives notes, one line each.
-        manifest: what to fetch; default: the packaged manifest.
+        manifest: the files to fetch; default: the packaged manifest.
 
-    Raises CanonbenchError when a file is missing, refused or not what the manifest says, when the network is
-    forbidden or broken, and when the cache folder cannot be written; UsageError for source with base_url.
+    Raises:
+        CanonbenchError: a file is missing, refused or differs from the manifest, the network is forbidden or broken,
+            or the cache folder cannot be written.
+        UsageError: ``source`` and ``base_url`` are both given.
     """
     if source is not None and base_url is not None:
         raise UsageError("a local copy and a base URL exclude each other; give one")
@@ -97,7 +99,7 @@ def fetch_published(
 
 
 class _State(NamedTuple):
-    """The manifest's files in a folder: those that verify, and those that are there and do not."""
+    """The manifest's files that exist in a folder: those that verify and those that do not."""
 
     verified: frozenset[PublishedFile]
     damaged: frozenset[PublishedFile]
@@ -112,7 +114,7 @@ def _survey(folder: Path, manifest: Manifest) -> _State:
 def _repair(
     folder: Path, manifest: Manifest, wanted: list[PublishedFile], say: Callable[[str], None]
 ) -> list[PublishedFile]:
-    """Remove damaged files, with which the folder stops counting as complete; return the wanted ones not there."""
+    """Remove damaged files, after which the folder no longer counts as complete; return the wanted files to fetch."""
     state = _survey(folder, manifest)
     for file in state.damaged:
         say(f"{folder / file.path} is damaged and removed: {mismatch(folder / file.path, file)}")
@@ -129,7 +131,7 @@ def _announce(url: str, count: int, say: Callable[[str], None]) -> None:
 
 
 def _import(source: Path, folder: Path, missing: list[PublishedFile], say: Callable[[str], None]) -> None:
-    """Copy the missing files from a local copy; each copy, not its source, is what gets verified."""
+    """Copy the missing files from a local copy; the copy is verified, not its source."""
     if not source.is_dir():
         raise CanonbenchError(f"{source} is not a folder; give the one that holds the published data/")
     origins = {file: _origin(source, file) for file in missing}
@@ -146,7 +148,7 @@ def _import(source: Path, folder: Path, missing: list[PublishedFile], say: Calla
 
 
 def _origin(source: Path, file: PublishedFile) -> Path | None:
-    """Where the copy has the file: ``source`` holds ``data``, or is it."""
+    """Return the file's path in the local copy, where ``source`` holds ``data`` or is ``data``; None if absent."""
     inside_data = PurePosixPath(*PurePosixPath(file.path).parts[1:])
     return next((path for path in (source / file.path, source / inside_data) if path.is_file()), None)
 

@@ -1,11 +1,8 @@
-"""Where the published data set is stored, and when it counts as being there.
+"""The published data set: its manifest (path, size, hashes and rows of every file at one pinned commit) and its folder.
 
-A file stands under its final name only after it was verified; ``complete.json`` is written last, so the files
-that it names were all there. No torch, no network: cheap to import.
-
-What the published data set consists of: every file's path, size and hashes at one pinned commit.
-
-How many rows the published data set has, known from its manifest where the data set itself is not at hand.
+A file gets its final name only after it is verified, and ``complete.json`` is written last, so every file it names was
+stored. The row counts come from the manifest and do not need the data set itself. The module imports neither torch nor
+an HTTP client, so it is cheap to import.
 """
 
 from __future__ import annotations
@@ -32,15 +29,18 @@ MARKER = "complete.json"
 
 
 def published_folder(manifest: Manifest, cache: Path | None = None) -> Path:
-    """Where that commit of the published data set belongs, whether or not it is there."""
+    """Return the cache folder for the manifest's commit of the data set, whether or not it has been fetched."""
     return (cache or cache_dir()) / "published" / manifest.commit[:12]
 
 
 def published_root(*, cache: Path | None = None, manifest: Manifest | None = None) -> Path | None:
-    """The folder that holds the published ``data/...``, or None if it has not been fetched.
+    """Return the folder that holds the published ``data/...``, or None if it has not been fetched.
 
-    ``CANONBENCH_PUBLISHED_DIR`` comes first, as it is and unverified; CanonbenchError if it holds no ``data/``.
-    Contents are not hashed here: a fetched file was, before it got its name.
+    ``CANONBENCH_PUBLISHED_DIR`` comes first and is used unverified. Contents are not hashed here, because a fetched
+    file is hashed before it gets its final name.
+
+    Raises:
+        CanonbenchError: ``CANONBENCH_PUBLISHED_DIR`` holds no ``data/``.
     """
     chosen = os.environ.get("CANONBENCH_PUBLISHED_DIR")
     if chosen:
@@ -65,7 +65,7 @@ def _chosen_root(folder: Path) -> Path:
 
 
 def is_complete(folder: Path, manifest: Manifest) -> bool:
-    """Whether the marker names every required file and what it names is there in its recorded size."""
+    """Whether the marker names every required file, and every file it names exists with its recorded size."""
     try:
         sizes: dict[str, int] = json.loads((folder / MARKER).read_bytes())["bytes"]
         return all(file.path in sizes for file in manifest.files if file.required) and all(
@@ -76,7 +76,7 @@ def is_complete(folder: Path, manifest: Manifest) -> bool:
 
 
 def mark_complete(folder: Path, manifest: Manifest, paths: Iterable[str]) -> None:
-    """Write the marker for ``paths``, which the caller has verified."""
+    """Write the completeness marker for ``paths``, which the caller has verified."""
     sizes = {path: (folder / path).stat().st_size for path in paths}
     part = part_of(folder / MARKER)
     part.write_text(json.dumps({"commit": manifest.commit, "bytes": sizes}, indent=1), encoding="utf-8")
@@ -84,12 +84,12 @@ def mark_complete(folder: Path, manifest: Manifest, paths: Iterable[str]) -> Non
 
 
 def part_of(target: Path) -> Path:
-    """Where a file grows until it is whole and verified; a broken-off transfer leaves it for the next one."""
+    """Return the temporary path of a file until it is complete and verified; a later transfer resumes from it."""
     return target.with_name(target.name + ".part")
 
 
 def publish(part: Path, target: Path) -> None:
-    """Give a whole file its final name, on disk before anyone can see it."""
+    """Sync a complete file to disk, then give it its final name."""
     with part.open("rb+") as stream:
         os.fsync(stream.fileno())
     part.replace(target)
@@ -97,9 +97,9 @@ def publish(part: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def exclusive(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the folder against other processes; wait, and say so, while another holds it.
+    """Lock the folder against other processes; if another holds it, say so and wait.
 
-    The operating system frees the lock of a process that dies, however it dies.
+    The operating system releases the lock when a process dies, for any reason.
     """
     lock = FileLock(folder.with_name(folder.name + ".lock"))
     try:
@@ -114,7 +114,7 @@ def exclusive(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
 
 
 OPTIONAL_GROUPS = frozenset({"openwebtext-500", "duplicates"})
-"""What a complete copy may lack: the two large general texts, and the files that repeat openwebtext-100."""
+"""Groups that a complete copy may lack: the two large general texts and the files that repeat openwebtext-100."""
 _CHUNK = 1 << 20
 
 
@@ -134,7 +134,7 @@ def _template(url: str) -> str:
 
 
 class PublishedFile(BaseModel):
-    """One file of the data set. ``bytes``, ``sha256`` and ``rows`` are None where they are not known."""
+    """One file of the data set. ``bytes``, ``sha256`` and ``rows`` are None if unknown."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -145,7 +145,7 @@ class PublishedFile(BaseModel):
     bytes: int | None = Field(ge=0)
     sha256: str | None = Field(pattern=r"^[0-9a-f]{64}$")
     git_blob: str = Field(pattern=r"^[0-9a-f]{40}$")
-    """SHA-1 of ``blob {size}\\0`` and the contents: the id under which git stores the file."""
+    """SHA-1 of ``blob {size}\\0`` and the contents: git's id of the file."""
     rows: int | None = Field(ge=0)
 
     @property
@@ -155,7 +155,7 @@ class PublishedFile(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The data set: where it is published, at which commit, and its files."""
+    """The data set's repository, pinned commit, URL template and files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -166,20 +166,20 @@ class Manifest(BaseModel):
     files: tuple[PublishedFile, ...]
 
     def url_of(self, file: PublishedFile, base_url: str | None = None) -> str:
-        """The file's address, at ``base_url`` (a mirror that lays the files out alike) if one is given."""
+        """Return the file's URL, at ``base_url`` (a mirror with the same layout) if given."""
         if base_url is not None:
             return f"{base_url.rstrip('/')}/{file.path}"
         return self.url.format(repository=self.repository, commit=self.commit, path=file.path)
 
 
 def load_manifest(path: Path | None = None) -> Manifest:
-    """The manifest at ``path``, by default the packaged one; CanonbenchError if it cannot be read or is not valid."""
+    """Read the manifest at ``path`` (default: the packaged one); CanonbenchError if it cannot be read or is invalid."""
     path = path or data_root() / "published" / "manifest.json"
     return validated(Manifest, read_json(path), f"the manifest {path}")
 
 
 def git_blob_and_sha256(path: Path) -> tuple[str, str]:
-    """The file's git blob id and SHA-256, as hex, from one pass over it."""
+    """Compute a file's git blob id and SHA-256, as hex, in one pass."""
     blob = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     sha256 = hashlib.sha256()
     with path.open("rb") as stream:
@@ -190,7 +190,7 @@ def git_blob_and_sha256(path: Path) -> tuple[str, str]:
 
 
 def mismatch(path: Path, file: PublishedFile) -> str | None:
-    """How the contents at ``path`` differ from ``file``, in words; None if they are exactly it."""
+    """Say how the contents at ``path`` differ from ``file``; None if they match."""
     if not path.is_file():
         return "there is no such file"
     size = path.stat().st_size
@@ -208,16 +208,16 @@ PARTS = ("canonical", "evaluation", "hard_negatives")
 
 
 class Counts(NamedTuple):
-    """Of one version of the data set."""
+    """Row counts of one version of the data set."""
 
     version: str
     rows: dict[tuple[str, str, str], int]
-    """By task, split and part."""
+    """Number of rows by task, split and part."""
 
 
 @cache
 def published_counts() -> Counts:
-    """Of the version that this package describes; CanonbenchError if its own files are damaged."""
+    """Return the row counts of the version in the packaged manifest; CanonbenchError if packaged files are damaged."""
     spec = read_spec(data_root() / "published" / "suite.yaml")
     rows = {file.path: file.rows for file in load_manifest().files}
     found = {

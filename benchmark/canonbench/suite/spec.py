@@ -1,4 +1,4 @@
-"""What a ``suite.yaml`` may say; the embedded, the published and your own suite are all described by one."""
+"""The schema of ``suite.yaml``, which describes the embedded suite, the published one and a user's own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from canonbench.suite.tasks import TASKS
 
 SplitName = Literal["val", "test"]
 LOSSES: dict[str, int] = {"nll": 1, "likelihood": 1, "balance": 2, "preference": 2}
-"""Continuations that each loss takes. The losses themselves are arithmetic in ``canonbench.scoring``."""
+"""Number of continuations of each loss. The losses themselves are defined in ``canonbench.scoring.losses``."""
 
 
 RESERVED = frozenset({"", "all", "average", "general", "noise"})
@@ -22,7 +22,7 @@ RESERVED = frozenset({"", "all", "average", "general", "noise"})
 
 
 LONGEST_NAME = 100
-"""Characters of the name of a suite, task or general text, which becomes part of the names of files."""
+"""Most characters in the name of a suite, task or general text, which becomes part of file names."""
 LONGEST_PATTERN = 500
 
 
@@ -47,11 +47,11 @@ def _pattern(pattern: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
-"""Of something that files and options are named after."""
+"""A name that is used in file names and options."""
 Pattern = Annotated[str, AfterValidator(_pattern)]
 """A regular expression with a group."""
 RowNumber = Annotated[int, Field(strict=True, ge=0)]
-"""The number of a row, 0-based."""
+"""A 0-based row number."""
 
 
 class _Spec(BaseModel):
@@ -67,7 +67,7 @@ class _Spec(BaseModel):
 
 
 class FileSpec(_Spec):
-    """A JSONL file, or some rows of it; a plain string is the whole file."""
+    """A JSONL file or a range of its rows; a plain string means the whole file."""
 
     path: str
     rows: tuple[RowNumber, RowNumber | None] = (0, None)
@@ -89,18 +89,18 @@ class SplitSpec(_Spec):
 
 
 class SubjectSpec(_Spec):
-    """How a row's subject is found: rows of one subject are one cluster of the intervals."""
+    """How to find a row's subject; rows with the same subject form one cluster of the intervals."""
 
     columns: tuple[str, ...] = ("subject",)
     """Columns tried in order."""
     canonical_pattern: Pattern | None = None
-    """A regular expression whose group is the subject of a canonical prefix; a row belongs to the subject it names."""
+    """A regular expression whose group is the subject of a canonical prefix; a row belongs to the one in its text."""
     verb_forms: bool = False
-    """The subject is the verb: the first words of the two continuations."""
+    """Whether the subject is the verb, given by the first words of the two continuations."""
 
 
 class TaskSpec(_Spec):
-    """One task: its files, and its loss and threshold unless it is one of the six."""
+    """One task: its files, and its loss and threshold unless it is one of the six standard tasks."""
 
     loss: str | None = None
     threshold: float | None = None
@@ -112,7 +112,7 @@ class TaskSpec(_Spec):
 
 
 class GeneralSpec(_Spec):
-    """General text G for the leagues (val, test) and regularisation text R, disjoint."""
+    """General text G for the leagues (val, test) and regularisation text R; the parts are disjoint."""
 
     val: FileSpec
     test: FileSpec
@@ -120,25 +120,25 @@ class GeneralSpec(_Spec):
 
 
 class FlagsSpec(_Spec):
-    """RowNumber flags of an audit: {flags: {file: {flag: [rows]}}, unclean: {task: [flags]}}."""
+    """Where the row flags of an audit are: {flags: {file: {flag: [rows]}}, unclean: {task: [flags]}}."""
 
     path: str
-    """Relative to the ``suite.yaml``."""
+    """Path of the flag file, relative to the ``suite.yaml``."""
     root: str = ""
-    """What the flag file's file names are relative to, itself relative to the suite's root."""
+    """Folder that the flag file's file names are relative to; itself relative to the suite's root."""
 
 
 class FlagsFile(BaseModel):
-    """A whole file of row flags; what else stands in it (where it comes from) is for people."""
+    """The content of a file of row flags; other keys (such as its origin) are ignored."""
 
     flags: dict[str, dict[str, tuple[RowNumber, ...]]]
-    """By file and flag, the rows."""
+    """By file and flag, the flagged rows."""
     unclean: dict[str, tuple[str, ...]]
-    """By task, the flags with which a row is left out of its clean subset."""
+    """By task, the flags that exclude a row from the task's clean subset."""
 
 
 class SuiteSpec(_Spec):
-    """A whole ``suite.yaml``."""
+    """The content of a ``suite.yaml``."""
 
     name: Name
     version: str = "1"
@@ -147,7 +147,7 @@ class SuiteSpec(_Spec):
     """The day on which the suite's facts were true (ISO date)."""
     tasks: dict[Name, TaskSpec] = Field(min_length=1)
     general: dict[Name, GeneralSpec] = {}
-    """By name; the first whose files are at hand is the default."""
+    """General texts by name; the default is the first whose files are all available."""
     flags: FlagsSpec | None = None
 
     @model_validator(mode="after")
@@ -170,6 +170,6 @@ def read_spec(path: Path) -> SuiteSpec:
 
     Raises:
         UsageError: an unknown key or loss.
-        CanonbenchError: whatever else is wrong, in one line that names the file and the first problem.
+        CanonbenchError: any other problem; one line names the file and the first problem.
     """
     return validated(SuiteSpec, read_yaml(path, "name: my-suite"), path)

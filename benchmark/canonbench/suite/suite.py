@@ -1,6 +1,6 @@
-"""A suite: tasks with val and test splits, and general text. Three sources, one format.
+"""Suites: tasks with val and test splits, and general text.
 
-Suites by name: the embedded one, the published one, or a folder of your own.
+A suite is loaded by name (the embedded ``mini`` or the ``published`` one) or from a folder; the format is the same.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ GeneralPart = Literal["val", "test", "all", "regularization"]
 
 @dataclass(frozen=True)
 class Split:
-    """One split of one task. The tables are read when first asked for."""
+    """One split of one task. Each table is read on first use."""
 
     root: Path
     spec: SplitSpec
     subject: SubjectSpec
     arity: int
     unclean: dict[str, frozenset[int]]
-    """By file path: 0-based rows of the evaluation file that the audit flagged."""
+    """By file path, the 0-based rows that the audit flagged."""
 
     @cached_property
     def canonical(self) -> datasets.Dataset:
-        """T: the simple examples that a method is given."""
+        """T: the canonical examples, the simple examples that an editing method learns from."""
         return self._table(self.spec.canonical, self.arity)
 
     @cached_property
@@ -67,11 +67,11 @@ class Split:
 
     @cached_property
     def unconditional(self) -> datasets.Dataset | None:
-        """Texts without a prefix, where the suite has them; columns text and origin."""
+        """Texts without a prefix, with columns text and origin; None if the suite has none."""
         return text_table(self.root, (self.spec.unconditional,)) if self.spec.unconditional else None
 
     def path(self, part: Part) -> Path:
-        """The file that a part is read from."""
+        """Return the file of a part; CanonbenchError if the suite has no such part."""
         file: FileSpec | None = getattr(self.spec, part)
         if file is None:
             raise CanonbenchError(f"this suite has no {part} text")
@@ -92,13 +92,13 @@ class Split:
 
 @dataclass(frozen=True)
 class SuiteTask:
-    """A task of a suite: the question (loss, threshold) and its splits."""
+    """A task of a suite: its loss and threshold, and its splits."""
 
     task: Task
     splits: dict[str, Split]
 
     def split(self, name: str) -> Split:
-        """The split ``val`` or ``test``; UsageError if the suite lacks it."""
+        """Return the split ``val`` or ``test``; UsageError if the suite lacks it."""
         if name not in self.splits:
             raise unknown_name("split", name, self.splits, where=f"of task {self.task.name!r}")
         return self.splits[name]
@@ -113,7 +113,7 @@ class General:
     spec: GeneralSpec
 
     def files(self, part: GeneralPart) -> tuple[FileSpec, ...]:
-        """The files of a part; ``all`` is val and test together."""
+        """Return the files of a part (``all`` is val and test together); CanonbenchError if there is no such part."""
         if part == "all":
             return (self.spec.val, self.spec.test)
         file: FileSpec | None = getattr(self.spec, part)
@@ -122,23 +122,23 @@ class General:
         return (file,)
 
     def texts(self, part: GeneralPart) -> datasets.Dataset:
-        """The chunks of a part; columns text and origin."""
+        """Return the chunks of a part as columns text and origin."""
         return text_table(self.root, self.files(part))
 
     def data_hash(self, part: GeneralPart) -> str:
-        """SHA-256 over the part's files and row ranges."""
+        """Return the SHA-256 over the part's files and row ranges."""
         return _data_hash(self.root, self.files(part))
 
     @property
     def at_hand(self) -> bool:
-        """Whether every file is there (the published suite may have been fetched without the large ones)."""
+        """Whether every file exists (the published suite may have been fetched without the large ones)."""
         specs = (self.spec.val, self.spec.test, self.spec.regularization)
         return all(is_file(self.root / file.path) for file in specs if file)
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Tasks and general text from one place. Make one with ``Suite.load``."""
+    """A suite's tasks and general text. Create one with ``Suite.load``."""
 
     spec: SuiteSpec
     root: Path
@@ -147,28 +147,32 @@ class Suite:
 
     @property
     def name(self) -> str:
-        """The suite's name, as in its ``suite.yaml``."""
+        """The suite's name from its ``suite.yaml``."""
         return self.spec.name
 
     @staticmethod
     def load(name: str | Path) -> Suite:
-        """The suite ``mini``, ``published``, or a folder with a ``suite.yaml``.
+        """Load the suite ``mini`` or ``published``, or one from a folder with a ``suite.yaml``.
 
         Raises:
-            UsageError: no such suite.
+            UsageError: there is no such suite.
             CanonbenchError: its files are malformed, or the published suite has not been fetched.
         """
 
         return load(name)
 
     def task(self, name: str) -> SuiteTask:
-        """The task of that name; UsageError with a "did you mean" otherwise."""
+        """Return the task called ``name``; UsageError with a "did you mean" if there is none."""
         if name not in self.tasks:
             raise unknown_name("task", name, self.tasks, where=f"of suite {self.name!r}")
         return self.tasks[name]
 
     def select(self, names: str | Iterable[str]) -> list[str]:
-        """Task names from ``all``, ``a,b`` or an iterable, in the suite's order, each checked."""
+        """Return task names from ``all``, ``a,b`` or an iterable, in the suite's order.
+
+        Raises:
+            UsageError: no name is given, or a name is unknown or given twice.
+        """
         wanted = list(filter(None, map(str.strip, names.split(",")))) if isinstance(names, str) else list(names)
         for name in wanted:
             if wanted.count(name) > 1:
@@ -182,7 +186,12 @@ class Suite:
         return [name for name in self.tasks if name in wanted]
 
     def general(self, name: str | None = None) -> General | None:
-        """General text by name; without one, the first whose files are at hand, or None if the suite has none."""
+        """Return the general text called ``name``; without a name, the first whose files all exist, or None.
+
+        Raises:
+            UsageError: the name is unknown.
+            CanonbenchError: the files of the named text have not been fetched.
+        """
         texts = {key: General(key, self.root, spec) for key, spec in self.spec.general.items()}
         if name is None:
             return next((general for general in texts.values() if general.at_hand), None)
@@ -195,7 +204,7 @@ class Suite:
         return texts[name]
 
     def data_hash(self, split: SplitName) -> str:
-        """SHA-256 over every task file of a split and the row flags, whatever tasks are run."""
+        """Return the SHA-256 over all task files of a split and the row flags, whichever tasks are run."""
         files = [
             file
             for task in self.tasks.values()
@@ -208,7 +217,7 @@ class Suite:
 
 
 def build(spec: SuiteSpec, root: Path, unclean: dict[str, dict[str, frozenset[int]]], flags_hash: str | None) -> Suite:
-    """A suite from its description; ``unclean`` maps task and file to flagged rows."""
+    """Build a suite from its spec; ``unclean`` maps task and file to flagged rows."""
     tasks = {}
     for name, task_spec in spec.tasks.items():
         standard = TASKS.get(name, Task(name, "", 0.0, ""))
@@ -234,12 +243,12 @@ NAMES = ("mini", "published")
 
 
 def default_name() -> str:
-    """``published`` where it is at hand (fetched, or CANONBENCH_PUBLISHED_DIR), else ``mini``."""
+    """Return ``published`` if it is available (fetched, or CANONBENCH_PUBLISHED_DIR), else ``mini``."""
     return "published" if published_root() is not None else "mini"
 
 
 def load(name: str | Path) -> Suite:
-    """See ``Suite.load``."""
+    """Load a suite, see ``Suite.load``."""
     if name == "mini":
         return _load(data_root() / "mini" / "suite.yaml", data_root() / "mini")
     if name == "published":
@@ -267,7 +276,7 @@ def _load(spec_path: Path, root: Path) -> Suite:
 
 
 def _unclean(path: Path, spec: SuiteSpec) -> dict[str, dict[str, frozenset[int]]]:
-    """Per task and file, the rows with a flag that makes a row of that task unclean
+    """Return, per task and file, the rows with a flag that makes a row of that task unclean
     (docs/reference/protocol.md#6-rows)."""
     assert spec.flags is not None
     content = validated(FlagsFile, read_json(path), f"the row flags {path}")

@@ -1,4 +1,4 @@
-"""The six tasks, as one table of data (docs/reference/protocol.md#2-tasks)."""
+"""The six standard tasks as a table (docs/reference/protocol.md#2-tasks)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from canonbench.errors import unknown_name
 
 @dataclass(frozen=True)
 class Task:
-    """What one task asks: success on an example iff ``loss <= threshold`` (nats)."""
+    """A task's loss and threshold: an example succeeds iff ``loss <= threshold`` (nats)."""
 
     name: str
     loss: str
@@ -35,7 +35,7 @@ TASKS: dict[str, Task] = {
 
 
 def task(name: str) -> Task:
-    """The standard task of that name; UsageError with a "did you mean" otherwise."""
+    """Return the standard task called ``name``; UsageError with a "did you mean" if there is none."""
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
     return TASKS[name]
