@@ -1,4 +1,4 @@
-"""Editing methods: the contract they keep, the built-in ones, and the loop that the finetuning ones share."""
+"""Editing methods: their contract, the built-in methods, and the training loop that finetuning methods share."""
 
 from canonbench.editing.contract import ChecksModel, EditRequest
 from canonbench.editing.isolation import Isolation, foreign

@@ -2,9 +2,9 @@
 
     def edit(model, tokenizer, request: EditRequest[Settings]) -> model | Iterator[model]
 
-A method gets a causal LM in evaluation mode, its tokenizer, and a request. It returns one edited model, or yields a
-candidate after each epoch; the same object, changed in place, may be yielded again and again. It never sees evaluation
-data, hard negatives or the general text that leagues are measured on.
+A method receives a causal LM in evaluation mode, its tokenizer, and a request. It returns one edited model, or yields a
+candidate after each epoch; it may yield the same object, changed in place, every time. It never sees evaluation data,
+hard negatives or the general text that decides the leagues.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from canonbench.suite import Example
 
 H = TypeVar("H")
 Report = Callable[[int, int, float], None]
-"""Told the optimiser steps done, those there will be, and the training loss of the last one."""
+"""Progress callback: optimiser steps done, optimiser steps in total, and the training loss of the last step."""
 
 
 def no_report(_step: int, _steps: int, _loss: float) -> None:
-    """The Report that nobody listens to."""
+    """Ignore the report."""
 
 
 @runtime_checkable
 class ChecksModel(Protocol):
-    """Hyperparameters that can tell a model that their method is not for, before time is spent on scoring it."""
+    """Hyperparameters that can reject an unsuitable model before time is spent on scoring it."""
 
     def check_model(self, model: Any) -> None:
-        """CanonbenchError if the method is not for this model."""
+        """Raise CanonbenchError if the method cannot edit this model."""
 
 
 @dataclass(frozen=True)
 class EditRequest(Generic[H]):
-    """All that a method may know of what is asked of it."""
+    """The request to a method: everything it may know about the edit."""
 
     task: str
     """The task's name."""
     loss: str
-    """The task's loss by name, see ``canonbench.scoring.LOSSES``; training takes it of log-likelihoods per token."""
+    """Name of the task's loss, see ``canonbench.scoring.LOSSES``; training applies it to log-likelihoods per token."""
     canonical: Sequence[Example]
-    """The simple examples, one or several per behaviour."""
+    """The canonical examples: simple ones, one or several per behaviour."""
     regularization: Sequence[str]
-    """General text R (docs/reference/protocol.md#4-leagues); empty where the suite has none. Leagues are measured on
-    other text."""
+    """General text R (docs/reference/protocol.md#4-leagues); empty if the suite has none. Leagues are decided on other
+    text."""
     seed: int
-    """Of everything random that a method does."""
+    """Random seed for everything that the method does."""
     hyperparameters: H
-    """An instance of the dataclass that the method's annotation names, ``EditRequest[Settings]``; else a mapping."""
+    """An instance of the dataclass in the method's annotation ``EditRequest[Settings]``; without one, a mapping."""
     report: Report = no_report
-    """Call it after each step: people are watching."""
+    """Call after each optimiser step to report progress."""
 
 
 Edited = Any | Iterator[Any]

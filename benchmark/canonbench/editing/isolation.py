@@ -1,14 +1,14 @@
-"""Somebody else's code in a process of ours: whatever it leaves changed there is put back, and its exits are errors.
+"""Run third-party code in this process: restore the process state that it changed, and turn its exits into errors.
 
     own = Isolation(seed=request.seed)
     with own.entered():
         ...                     # the method's code; torch, numpy and random are seeded
-    ...                         # here all is as it was before
+    ...                         # the state from before is restored
     with own.entered():
-        ...                     # the method's again: its random state goes on, and what it had set is set
+        ...                     # the method's code again: its random state and settings continue
 
-What a process shares and nothing here can put back (functions of libraries that were replaced, threads that go on) is
-found otherwise: the base is scored again before it is used, see ``EditRun.fresh_base``.
+Some changes cannot be undone here (replaced functions of libraries, threads that keep running). They are detected by
+scoring the base again before it is used, see ``EditRun.fresh_base``.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from canonbench.errors import CanonbenchError
 
 
 class Setting(NamedTuple):
-    """A piece of the process's state."""
+    """One piece of process state, with its getter and setter."""
 
     get: Callable[[], Any]
     put: Callable[[Any], Any]
 
 
 class Isolation:
-    """The state of the process as one piece of foreign code sees it, kept from one of its steps to the next."""
+    """The process state that one piece of foreign code sees, kept between its steps."""
 
     def __init__(self, seed: int | None = None, after: str | None = None) -> None:
-        """Nothing happens before it is entered.
+        """Prepare the state; nothing changes before ``entered``.
 
         Args:
-            seed: given to torch, numpy and random when it is first entered; None leaves them as they are.
-            after: the module that the code is in: what importing it has set holds inside.
+            seed: seed for torch, numpy and random when first entered; None leaves their states unchanged.
+            after: the module of the code; the settings made by importing it apply inside.
         """
         self._seed = seed
         self._changed = dict(_BY_IMPORTS.get(after or "", {}))
@@ -55,9 +55,9 @@ class Isolation:
 
     @contextmanager
     def entered(self, importing: str | None = None) -> Iterator[None]:
-        """Inside, the foreign code's state holds; outside, everybody else's, whatever happens inside.
+        """Switch to the foreign code's state inside, and restore the previous state afterwards, also on errors.
 
-        ``importing`` names the module, if that is what happens inside.
+        ``importing`` names the module if the code inside imports it.
         """
         outside, drawn = _read(_SETTINGS), _read(_RANDOM)
         _put(_SETTINGS, outside, self._changed)
@@ -78,20 +78,20 @@ class Isolation:
 
 
 _BY_IMPORTS: dict[str, dict[int, Any]] = {}
-"""What importing a foreign module has set, which holds whenever its code runs, and only then; as ``sys.modules``."""
+"""Settings made by importing each foreign module, applied only while its code runs. Global, like ``sys.modules``."""
 
 
 @contextmanager
 def foreign(what: str, *, importing: str | None = None, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Foreign code that ``what`` names runs inside: isolated, and all that it raises but Ctrl-C is a CanonbenchError.
+    """Run foreign code isolated, and turn everything it raises, except Ctrl-C, into a CanonbenchError.
 
     Args:
-        what: begins the line about an error.
-        importing: the module, if that is what happens inside.
-        passing: exceptions that the caller deals with.
+        what: name of the code; the error message begins with it.
+        importing: the module, if the code inside imports it.
+        passing: exceptions to let through for the caller.
 
     Raises:
-        CanonbenchError: the code's own, or one line about whatever else it raised; sys.exit counts.
+        CanonbenchError: raised by the code itself, or a one-line message about anything else it raised, or sys.exit.
     """
     try:
         with Isolation().entered(importing):
@@ -100,12 +100,12 @@ def foreign(what: str, *, importing: str | None = None, passing: tuple[type[Exce
         raise
     except passing:
         raise
-    except BaseException as error:  # somebody else's code may raise anything
+    except BaseException as error:  # third-party code may raise anything
         raise CanonbenchError(f"{what}: {told(error)}") from error
 
 
 def told(error: BaseException) -> str:
-    """An exception of foreign code in one line."""
+    """Describe an exception of foreign code in one line."""
     if isinstance(error, SystemExit):
         return f"it ends the program (sys.exit({'' if error.code is None else repr(error.code)}))"
     return f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
@@ -119,7 +119,7 @@ def seed_all(seed: int) -> None:
 
 
 def _read(settings: tuple[Setting, ...]) -> dict[int, Any]:
-    """By place in ``settings``; without what cannot be read: a flag that this torch lacks, or an older one of two."""
+    """Read settings, by index; skip unreadable ones, such as a flag that this torch lacks or has deprecated."""
     found = {}
     for place, setting in enumerate(settings):
         with suppress(RuntimeError, AttributeError):
@@ -128,14 +128,14 @@ def _read(settings: tuple[Setting, ...]) -> dict[int, Any]:
 
 
 def _put(settings: tuple[Setting, ...], now: dict[int, Any], values: dict[int, Any]) -> None:
-    """Set what is not ``now`` as in ``values``."""
+    """Set every setting whose value in ``now`` differs from ``values``."""
     for place, value in values.items():
         if place not in now or now[place] != value:
             settings[place].put(value)
 
 
 def _folder() -> str | None:
-    with suppress(OSError):  # it may have been deleted
+    with suppress(OSError):  # the folder may have been deleted
         return str(Path.cwd())
     return None
 
@@ -157,14 +157,14 @@ def _warnings() -> tuple[Any, ...]:
 
 def _put_warnings(value: tuple[Any, ...]) -> None:
     filters, content, show = value
-    warnings.filters = filters  # catch_warnings exchanges the list itself
-    warnings.resetwarnings()  # tells the interpreter that they are others
+    warnings.filters = filters  # catch_warnings replaces the list object
+    warnings.resetwarnings()  # tells the interpreter that the filters changed
     warnings.filters[:] = content  # type: ignore[index]
     warnings.showwarning = show
 
 
 def _handlers() -> dict[int, Any]:
-    """By signal; only the main thread may set them."""
+    """Return the signal handlers by signal number; only the main thread may set them."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     return {number: signal.getsignal(number) for number in signal.valid_signals()}
@@ -245,7 +245,7 @@ _SETTINGS = (
     Setting(_attention, _put_attention),
     Setting(_autocast, _put_autocast),
 )
-"""All of them are cheap to read; those that move numbers or end the run if they stay changed are here."""
+"""The settings that would change scores or end the run if they stayed changed. All are cheap to read."""
 
 
 def _cuda_random() -> list[torch.Tensor]:

@@ -1,11 +1,4 @@
-"""The values that several edits gave one tensor, merged into one.
-
-Merge edits that changed whole tensors, on their base, one tensor at a time.
-
-Merge edits of a Backpack's senses.
-
-Merge LoRA adapters of one base into one adapter, by peft's own combinations.
-"""
+"""Merge edits of one base: changed tensors (one at a time), senses of a Backpack, or LoRA adapters (with peft)."""
 
 from __future__ import annotations
 
@@ -33,24 +26,24 @@ Average = Literal["mean", "ties", "dare"]
 
 
 class Merging(NamedTuple):
-    """How changes are merged; each way averages, so that N times the same edit, nothing dropped, make that edit."""
+    """The way to merge changes. All of them average: N copies of one edit, with nothing dropped, give that edit."""
 
     how: Average = "mean"
-    """``ties`` keeps each edit's largest changes, elects a sign and averages the changes that have it (Yadav et al.
-    2023); ``dare`` keeps random changes, scaled up to the same expectation, and averages (Yu et al. 2024)."""
+    """``ties`` keeps each edit's largest changes, elects a sign and averages the changes with that sign (Yadav et al.
+    2023); ``dare`` keeps random changes, rescaled to the same expectation, and averages (Yu et al. 2024)."""
     density: float = 1.0
     """Share of each edit's changes that ``ties`` and ``dare`` keep, within (0, 1]."""
 
 
 def merged_value(base: Tensor, edited: Sequence[Tensor], merging: Merging) -> Tensor:
-    """The merged value of one tensor, in the base's dtype; sums are taken in float64.
+    """Return the merged value of one tensor, in the base's dtype; sums are taken in float64.
 
     ``dare`` draws from torch's global random state.
 
     Args:
-        base: before the edits.
-        edited: after each of them, the base's own value where an edit left the tensor alone.
-        merging: see there.
+        base: the tensor before the edits.
+        edited: the tensor after each edit; the base's own value if an edit did not change it.
+        merging: the way to merge.
     """
     if merging.how == "mean":
         total = torch.zeros_like(base, dtype=torch.float64)
@@ -60,7 +53,7 @@ def merged_value(base: Tensor, edited: Sequence[Tensor], merging: Merging) -> Te
     start = base.double()
     changes = [each.double() - start for each in edited]
     combine = merge_utils.ties if merging.how == "ties" else merge_utils.dare_linear
-    weight = 1.0 if merging.how == "ties" else 1 / len(changes)  # ties itself averages the changes that it keeps
+    weight = 1.0 if merging.how == "ties" else 1 / len(changes)  # ties already averages the changes that it keeps
     with dropping_nothing_is_fine():
         change: Tensor = combine(changes, torch.full((len(changes),), weight, dtype=start.dtype), merging.density)
     return (start + change).to(base.dtype)
@@ -68,17 +61,17 @@ def merged_value(base: Tensor, edited: Sequence[Tensor], merging: Merging) -> Te
 
 @contextmanager
 def dropping_nothing_is_fine() -> Iterator[None]:
-    """Keep peft from warning that a density of 1 drops nothing."""
+    """Silence peft's warning that a density of 1 drops nothing."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The density")
         yield
 
 
 class StoredDelta(NamedTuple):
-    """Where an edit's new values lie."""
+    """The stored new values of an edit's tensors."""
 
     changed: Mapping[str, str]
-    """Name to hash, as in ``canonbench_edit.json``."""
+    """The hash of each changed tensor by name, as in ``canonbench_edit.json``."""
     path: Path
 
 
@@ -86,12 +79,12 @@ class StoredDelta(NamedTuple):
 def merge_deltas(model: Any, deltas: Sequence[StoredDelta], merging: Merging) -> None:
     """Turn the base ``model`` into the merged one, in place.
 
-    An edit that left a tensor alone counts with the base's value, for it is state dicts that are averaged.
+    An edit that did not change a tensor counts with the base's value, since whole state dicts are averaged.
 
     Args:
-        model: the base of all of them.
-        deltas: in an order that does not depend on the caller's: random combinations follow it.
-        merging: see there.
+        model: the base of all edits.
+        deltas: the edits, in an order independent of the caller's, since random merging depends on it.
+        merging: the way to merge.
 
     Raises:
         CanonbenchError: a file is missing or corrupt.
@@ -105,7 +98,7 @@ def merge_deltas(model: Any, deltas: Sequence[StoredDelta], merging: Merging) ->
 
 
 class Senses(NamedTuple):
-    """What was added to N senses."""
+    """The vectors added to N senses."""
 
     token_ids: Tensor
     """(N,)."""
@@ -116,10 +109,10 @@ class Senses(NamedTuple):
 
 
 def union(edits: Sequence[Senses]) -> Senses:
-    """All senses that any edit changed, ascending by token and sense.
+    """Return all senses that any edit changed, in ascending order of token and sense.
 
-    A sense that several edits changed gets the mean of their deltas, one that a single edit changed gets exactly its.
-    Means are taken in float64.
+    A sense changed by several edits gets the mean of their deltas (taken in float64); a sense changed by one edit
+    keeps its delta exactly.
     """
     chosen = torch.cat([torch.stack([each.token_ids, each.sense_ids], -1) for each in edits])
     deltas = torch.cat([each.deltas for each in edits])
@@ -135,17 +128,17 @@ FACTORS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B")
 
 
 def merge_adapters(base: Any, folders: Sequence[Path], merging: Merging, rank: int | None) -> Any:
-    """A PeftModel with one adapter, whose change of a weight combines those of the adapters that touch that weight.
+    """Merge LoRA adapters into a PeftModel with one adapter; each weight combines the adapters that change it.
 
-    ``mean`` is exact, of a rank that is the sum of the ranks. Everything else is computed on the products of the
-    factors and brought to ``rank`` by a singular value decomposition (peft's ``svd``, ``ties_svd``,
+    ``mean`` is exact at a rank that is the sum of the ranks. Everything else is computed on the products of the
+    factors and reduced to ``rank`` by a singular value decomposition (peft's ``svd``, ``ties_svd``,
     ``dare_linear_svd``). ``dare`` draws from torch's global random state.
 
     Args:
-        base: the model below; its modules are exchanged in place.
-        folders: of the adapters, in PEFT's own files; ranks and adapted layers may differ.
-        merging: see there.
-        rank: None for the sum of the ranks, or as many as the smallest of the matrices has.
+        base: the base model; its modules are replaced in place.
+        folders: adapter folders in PEFT's format; ranks and adapted layers may differ.
+        merging: the way to merge.
+        rank: LoRA rank of the result; None for the sum of the ranks, at most the rank of the smallest matrix.
 
     Raises:
         CanonbenchError: an adapter is damaged, or peft cannot combine it with the others.
@@ -161,7 +154,7 @@ def merge_adapters(base: Any, folders: Sequence[Path], merging: Merging, rank: i
                 names, [1.0] * len(names), MERGED, combination_type=kind, svd_full_matrices=False,
                 svd_rank=None if exact else _rank(model, names, rank), **options,
             )  # fmt: skip
-    except Exception as error:  # peft says in its own words, and by many exceptions, what it cannot combine
+    except Exception as error:  # peft raises many kinds of exceptions for adapters that it cannot combine
         raise CanonbenchError(f"peft cannot combine these adapters: {first_lines(error)}") from error
     for layer in _layers(model):
         _average(layer, names, divide=how != "ties")
@@ -172,13 +165,13 @@ def merge_adapters(base: Any, folders: Sequence[Path], merging: Merging, rank: i
 
 
 def _load(base: Any, folders: Sequence[Path]) -> tuple[Any, list[str]]:
-    """All of the adapters on the base, and what they are called there."""
+    """Load all adapters onto the base; return the PeftModel and the adapters' names in it."""
     model, names = None, []
     for number, folder in enumerate(folders):
         _require_factors(folder)
         name = f"edit-{number}"
         with one_line(f"the adapter {folder}"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the names are compared below, and an error says more than a warning
+            warnings.simplefilter("ignore")  # the names are checked below, with an error instead of a warning
             if model is None:
                 model = PeftModel.from_pretrained(base, str(folder), adapter_name=name, torch_device=str(base.device))
             else:
@@ -189,7 +182,7 @@ def _load(base: Any, folders: Sequence[Path]) -> tuple[Any, list[str]]:
 
 
 def _require_factors(folder: Path) -> None:
-    """CanonbenchError unless all that the adapter holds are two factors per matrix: of these peft knows the average."""
+    """Raise CanonbenchError unless the adapter holds only two factors per matrix, all that peft can average."""
     kind = files.read_json(folder / files.ADAPTER_CONFIG).get("peft_type")
     if kind != PeftType.LORA.value:
         raise CanonbenchError(f"{folder}: peft combines LoRA adapters only, and this one is {kind}")
@@ -205,7 +198,7 @@ def _layers(model: Any) -> Iterator[Any]:
 
 
 def _rank(model: Any, names: Sequence[str], wanted: int | None) -> int:
-    """The rank of the merged adapter; a decomposition has no more than its matrix."""
+    """Return the rank of the merged adapter; a decomposition cannot have a higher rank than its matrix."""
     most = min(int(size) for layer in _layers(model) for size in (layer.in_features, layer.out_features))
     configs = [model.peft_config[name] for name in names]
     ranks = [max(config.r, *(config.rank_pattern or {}).values(), 0) for config in configs]
@@ -214,10 +207,10 @@ def _rank(model: Any, names: Sequence[str], wanted: int | None) -> int:
 
 @torch.no_grad()
 def _average(layer: Any, names: Sequence[str], *, divide: bool) -> None:
-    """Make the sum over the adapters that touch this layer their mean.
+    """Turn the sum over the adapters of this layer into their mean.
 
     Raises:
-        CanonbenchError: peft left the layer out, or scales it by itself, as it does with rank-stabilised LoRA.
+        CanonbenchError: peft skipped the layer or applies its own scale, as with rank-stabilised LoRA.
     """
     touching = sum(name in layer.lora_A or name in layer.lora_embedding_A for name in names)
     if layer.scaling.get(MERGED) != 1:

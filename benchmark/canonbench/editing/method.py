@@ -1,4 +1,4 @@
-"""Find an editing method by whatever names it: nothing is imported before it is asked for."""
+"""Find an editing method by name, path or function. Methods are imported only when they are requested."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from canonbench.files import file_hash, is_dir, is_file
 from canonbench.records import read_yaml
 
 GROUP = "canonbench.methods"
-"""Entry points of this group are methods, by their names."""
+"""The entry point group in which packages register methods."""
 BUILT_IN = {
     "full": "canonbench.editing.methods.full:edit",
     "lora": "canonbench.editing.methods.lora:edit",
@@ -40,32 +40,32 @@ class Method:
     name: str
     edit: Edit
     settings: type | None
-    """The dataclass of its hyperparameters; None if it takes a mapping."""
+    """The dataclass of the method's hyperparameters; None if it takes a mapping."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Hyperparameters that come with it (from a submission), below those that the user gives."""
+    """Hyperparameters that come with the method (from a submission); the user's values override them."""
 
     @property
     def module(self) -> str:
-        """The name of the module that its code is in."""
+        """The name of the method's module."""
         return str((self.edit if inspect.isroutine(self.edit) else type(self.edit)).__module__)
 
     @property
     def code_digest(self) -> str | None:
-        """SHA-256 of the file that its function stands in; None of an object that only behaves like one."""
+        """SHA-256 of the function's source file; None for a callable object without one."""
         source = inspect.getsourcefile(inspect.unwrap(self.edit)) if inspect.isroutine(self.edit) else None
         return file_hash(Path(source)) if source else None
 
 
 def find_method(reference: str | Path | Callable[..., Any]) -> Method:
-    """The method that ``reference`` names.
+    """Find the method that ``reference`` names.
 
     Args:
         reference: a callable; the name of a built-in method or of an entry point; ``package.module:function``;
             ``path/method.py`` or ``path/method.py:function``; or a folder with a ``submission.yaml`` or ``method.py``.
 
     Raises:
-        UsageError: there is no such method.
-        CanonbenchError: its code cannot be imported, or is no function of (model, tokenizer, request).
+        UsageError: the method does not exist.
+        CanonbenchError: its code cannot be imported, or is not a function of (model, tokenizer, request).
     """
     if callable(reference):
         return _method(getattr(reference, "__name__", type(reference).__name__), reference)
@@ -88,7 +88,7 @@ def find_method(reference: str | Path | Callable[..., Any]) -> Method:
 
 
 def _from_folder(folder: Path) -> Method:
-    """A submission: its code and hyperparameters as its description says; without one, method.py's ``edit``."""
+    """Load a submission's code and hyperparameters as described in its YAML file; without one, method.py's ``edit``."""
     description = folder / SUBMISSION
     content = read_yaml(description, "method: method.py:edit") if description.is_file() else {}
     code = str(content.get("method", f"method.py:{DEFAULT_FUNCTION}"))
@@ -96,7 +96,7 @@ def _from_folder(folder: Path) -> Method:
     if not isinstance(defaults, dict):
         raise CanonbenchError(f"{description}: 'hyperparameters' must be a mapping, such as 'lr: 3e-4'")
     place = str(folder / code) if ".py" in code else code
-    if is_dir(Path(place)):  # it might be this very folder
+    if is_dir(Path(place)):  # it may be this folder, which would recurse
         raise CanonbenchError(f"{description}: 'method' must name a function, such as method.py:edit, not a folder")
     found = find_method(place)
     return Method(folder.resolve().name, found.edit, found.settings, {**found.defaults, **defaults})
@@ -117,7 +117,7 @@ def _from_module(reference: str) -> Any:
 
 
 def _imported(module: str) -> Any:
-    """A module; one of somebody else's runs isolated while it is imported."""
+    """Import a module, isolated if it is third-party code."""
     if module in sys.modules or module.partition(".")[0] == "canonbench":
         return importlib.import_module(module)
 
@@ -134,9 +134,9 @@ def _from_file(path: Path, function: str) -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
 
-    sys.modules[name] = module  # dataclasses look their own module up
+    sys.modules[name] = module  # dataclasses look up their own module here
     with foreign(f"{path} cannot be imported", importing=name):
-        sys.path.insert(0, str(path.resolve().parent))  # as for a script: it may import what lies beside it
+        sys.path.insert(0, str(path.resolve().parent))  # as for a script: it may import files beside it
         spec.loader.exec_module(module)
     return _attribute(module, function, str(path))
 
@@ -160,19 +160,19 @@ def _method(name: str, function: Any) -> Method:
 
 
 def _made(name: str, method: type) -> Any:
-    """A method that is a class, made without arguments."""
+    """Instantiate a method that is a class, without arguments."""
 
     with foreign(f"method {name} cannot be made"):
         return method()
 
 
 def _settings(edit: Any, annotation: Any) -> type | None:
-    """X of a request annotated as ``EditRequest[X]``."""
+    """Return X from the annotation ``EditRequest[X]`` of the request."""
     if isinstance(annotation, str):  # from __future__ import annotations
         names = getattr(edit, "__globals__", None) or getattr(type(edit).__call__, "__globals__", {})
         try:
             annotation = eval(annotation, names)
-        except Exception as error:  # the user's annotation may be anything
+        except Exception as error:  # a user's annotation may be anything
             raise CanonbenchError(
                 f"the annotation of request, {annotation!r}, cannot be read ({error}); "
                 "import its names outside 'if TYPE_CHECKING'"

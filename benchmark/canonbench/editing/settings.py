@@ -1,6 +1,6 @@
-"""The settings (hyperparameters) of a method: read from text and checked against its dataclass.
+"""The settings (hyperparameters) of a method: parsed from text, checked against its dataclass, and listed.
 
-The settings of a method, listed for people: what --help and docs/reference/methods.md say of them.
+The list is used by --help and docs/reference/methods.md.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from canonbench.errors import CanonbenchError, UsageError, unknown_name
 from canonbench.records import parse_yaml, problems
 
 NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
-"""What people write and YAML 1.1 takes for text: 3e-4."""
+"""Numbers such as 3e-4, which YAML 1.1 reads as text."""
 
 
 def read_assignments(texts: Iterable[str]) -> dict[str, Any]:
-    """What ``--set`` is given, ``name=value`` each: values are YAML, ``options.r=4`` goes into the mapping ``options``.
+    """Parse the ``name=value`` texts of ``--set``. Values are YAML; ``options.r=4`` sets r in the mapping ``options``.
 
     Raises:
-        UsageError: a text is no assignment, its value no YAML, or a name is given both a value and parts.
+        UsageError: a text is not an assignment, its value is not YAML, or a name is given both a value and parts.
     """
     values: dict[str, Any] = {}
     for text in texts:
@@ -52,7 +52,7 @@ def read_assignments(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def merged(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` with those of ``over`` put in; mappings are merged part by part."""
+    """Return ``values`` updated with ``over``; nested mappings are merged recursively."""
     both = dict(values)
     for name, value in over.items():
         below = both.get(name)
@@ -61,12 +61,12 @@ def merged(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 
 
 def parse_settings(settings_class: type | None, values: Mapping[str, Any]) -> Any:
-    """An instance of ``settings_class`` with these values; a plain dict where a method has no such class.
+    """Create an instance of ``settings_class`` with these values; a plain dict if the method has no such class.
 
-    Text becomes a number where a number is wanted, and where nothing says what is wanted: "3e-4" is one.
+    Text such as "3e-4" becomes a number if the setting is a number, or if its type is not known.
 
     Raises:
-        UsageError: an unknown setting, one that is missing, or a value that its type or bounds refuse.
+        UsageError: a setting is unknown or missing, or its value has the wrong type or is out of bounds.
         CanonbenchError: the class itself is unusable, see ``fields_of``.
     """
     if settings_class is None:
@@ -89,12 +89,12 @@ def _unknown(name: str, known: list[str]) -> UsageError:
 
 
 def names(settings_class: type) -> list[str]:
-    """What can be set."""
+    """Return the names of all settings."""
     return [field.name for field in dataclasses.fields(settings_class) if field.init]
 
 
 def adapter(settings_class: type) -> TypeAdapter[Any]:
-    """What checks values against the class; CanonbenchError if it is no dataclass, or has a type that cannot be."""
+    """Return the validator of the class. CanonbenchError if it is not a dataclass or has an unsupported type."""
     if not dataclasses.is_dataclass(settings_class):
         raise CanonbenchError(f"the settings class {settings_class.__name__} must be a dataclass")
     try:
@@ -117,14 +117,14 @@ def _with_numbers(value: Any) -> Any:
 
 
 def _first_problem(error: ValidationError, given: Mapping[str, Any]) -> str:
-    """One line: which setting, what was given, what it should have been."""
+    """Describe the first problem in one line: the setting, the given value, and what is allowed."""
     first, *_ = found = problems(error)
-    if not first.place:  # a check of the class as a whole
+    if not first.place:  # a validator of the whole class
         return f"settings: {_should(first.message)}"
     name = first.place.partition(".")[0]
     if name not in given:
         return f"setting {name!r} has no default; give --set {name}=VALUE"
-    # a field of several types has one problem for each
+    # a field of several types has one error for each
     same = dict.fromkeys(_should(each.message) for each in found if each.place.partition(".")[0] == name)
     return f"setting {name!r} is {given[name]!r}: {', or '.join(same)}"
 
@@ -148,26 +148,26 @@ REQUIRED = "required"
 
 
 class SettingDoc(NamedTuple):
-    """One setting, for --help and the docs."""
+    """The documentation of one setting, for --help and the docs."""
 
     name: str
     type: str
-    """In plain words with its bounds: ``number > 0``, ``paper | released``."""
+    """The type in plain words with its bounds: ``number > 0``, ``paper | released``."""
     default: str
-    """As it would be typed; ``required`` where there is none."""
+    """The default, as a user would type it; ``required`` if there is no default."""
     doc: str
     """The attribute docstring, on one line."""
 
 
 def fields_of(settings_class: type, defaults: Mapping[str, Any] | None = None) -> list[SettingDoc]:
-    """Every field of a settings dataclass in its order, inherited ones after its own.
+    """List the fields of a settings dataclass in order, inherited ones after its own.
 
     Args:
-        settings_class: a dataclass, of pydantic or not.
-        defaults: values that stand in front of the class's own defaults, as they come with a submission.
+        settings_class: a standard or pydantic dataclass.
+        defaults: values that override the class's own defaults, as a submission may have.
 
     Raises:
-        CanonbenchError: a field's type is none that can be given as text.
+        CanonbenchError: a field's type cannot be given as text.
     """
     schema = _schema(settings_class)
     definitions, fields = schema.get("$defs", {}), schema.get("properties", {})
@@ -186,7 +186,7 @@ def fields_of(settings_class: type, defaults: Mapping[str, Any] | None = None) -
 
 
 def _docstring(settings_class: type, name: str) -> str:
-    """Of the class that says it: pydantic does not hand the docstrings of fields down to subclasses."""
+    """Return a field's docstring from the class that defines it; pydantic subclasses do not inherit them."""
     said = (getattr(each, "__pydantic_fields__", {}).get(name) for each in settings_class.__mro__)
     return next((field.description for field in said if field is not None and field.description), "")
 
@@ -200,7 +200,7 @@ def _schema(settings_class: type) -> dict[str, Any]:
 
 
 def _type_text(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """A JSON Schema in plain words."""
+    """Describe a JSON Schema in plain words."""
     if "$ref" in field:
         return _type_text(definitions[field["$ref"].rsplit("/", 1)[-1]], definitions)
     if "anyOf" in field:
@@ -229,7 +229,7 @@ def _default_text(settings_class: type, name: str, field: Mapping[str, Any]) -> 
 
 
 def _text(value: Any) -> str:
-    """As YAML on one line, so that it can be typed after ``--set name=``; small numbers as people write them: 1e-6."""
+    """Format a value as one line of YAML, as typed after ``--set name=``; small numbers in the form 1e-6."""
     if isinstance(value, float):
         return re.sub(r"(?<=e-)0|(?<=e)\+0?", "", repr(value))
     if isinstance(value, str) and not value.isprintable():

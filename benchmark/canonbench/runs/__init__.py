@@ -1,4 +1,7 @@
-"""The only place that puts the rooms together: evaluation, its run folder, resume and progress."""
+"""Top-level runs: evaluate, edit, compare, merge and export, with run folders, resuming and progress.
+
+The only package that combines all the others.
+"""
 
 from canonbench.runs.candidates import Chosen
 from canonbench.runs.compare import Compared, compare

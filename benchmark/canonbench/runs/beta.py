@@ -1,4 +1,4 @@
-"""The β of an ensemble: the largest of 1.0, 0.9, ... that is in the league on G_val
+"""Choose the β of an ensemble: the largest of 1.0, 0.9, ... that stays in the league on G_val
 (docs/reference/protocol.md#8-methods).
 """
 
@@ -26,7 +26,7 @@ from canonbench.runs.spec import EvalSpec
 from canonbench.scoring import Protocol, general_loss, in_league, loss_ratio
 
 BETAS = tuple(tenths / 10 for tenths in range(10, 0, -1))
-"""Those that are tried, the largest first; 0 is the large model itself."""
+"""The values of β to try, largest first. β = 0 is the large model itself."""
 
 
 def with_beta(
@@ -38,23 +38,25 @@ def with_beta(
     *,
     batch_tokens: int | None,
 ) -> tuple[Any, str | None]:
-    """``model`` as it is and None; where it names an ensemble whose β is to be chosen, its name with the β that is,
-    and the hash of the weights by which it was chosen.
+    """Choose β if ``model`` names an ensemble without one; return any other model unchanged.
 
-    G_val is scored once for all β, in the cache that bases share, and none is scored further than needed to see that
-    it is outside every league. What was chosen for every league is said.
+    All β share one pass over G_val, cached with the scores of base models. Scoring of a β stops as soon as its loss
+    puts it outside every league. The β chosen for each league is reported to ``progress``.
 
     Args:
-        model: what is to be evaluated.
-        base: of the ensemble's small edit, where the ensemble does not name it.
-        asked: which data, by which rules.
+        model: the model to evaluate.
+        base: the base of the ensemble's small edit, if the ensemble does not name it.
+        asked: the data and the rules.
         how: how models are loaded.
         progress: receives notes and token counts.
-        batch_tokens: tokens that go through the model at once.
+        batch_tokens: tokens per forward pass.
+
+    Returns:
+        The ensemble's name with its β, and the hash of the weights that β was chosen with; or ``model`` and None.
 
     Raises:
-        UsageError: this is not the val split, there is no general text, or no such league.
-        CanonbenchError: β is 0, no other is in the league, or the ensemble cannot be scored.
+        UsageError: the split is not val, there is no general text, or the league is unknown.
+        CanonbenchError: only β = 0 is in the league, or the ensemble cannot be scored.
     """
     if not is_ensemble(model):
         return model, None
@@ -64,7 +66,7 @@ def with_beta(
     if name.beta is not None:
         return model, None
     _require_val(name, asked)
-    # of all β the same ensemble, so any will do to look at it
+    # β does not change the ensemble's weights or tokens, so any value will do here
     seen = prepare(ModelHandle(str(replace(name, beta=1.0)), None, how, base=base), asked, [])
     with TemporaryDirectory(prefix="canonbench-") as aside:
         ratios = _ratios(seen, base_store(Path(aside), progress.say), asked.protocol, progress, batch_tokens)
@@ -78,7 +80,7 @@ def with_beta(
 def _ratios(
     seen: Prepared, store: Store, protocol: Protocol, progress: Progress, batch_tokens: int | None
 ) -> dict[float, float]:
-    """β to loss ratio on G, infinite where it is outside every league for sure."""
+    """Map each β to its loss ratio on G; infinity if scoring stopped because it was outside every league."""
     ensemble, [unit] = seen.loaded.model, seen.units
     progress.expect(2 * unit.n_tokens)
     large = ScoredModel(ensemble.large, fingerprint(ensemble.large))
@@ -94,9 +96,9 @@ def _ratios(
 
 
 def choose_beta(ratios: Mapping[float, float], protocol: Protocol) -> dict[str, float]:
-    """Per league the largest β in it, of β to loss ratio on G_val; 0 if there is none.
+    """Return the largest β in each league, or 0 if none is. ``ratios`` maps β to the loss ratio on G_val.
 
-    As for the candidates of an edit run, ``last`` asks for a ratio strictly below the cutoff.
+    The league ``last`` needs a ratio strictly below the cutoff, as for the candidates of an edit run.
     """
     strict = protocol.selection == "last"
     return {
@@ -118,7 +120,7 @@ def _require_val(name: EnsembleName, asked: EvalSpec) -> None:
 
 
 def _taken(chosen: Mapping[str, float], name: EnsembleName, protocol: Protocol) -> float:
-    """The β for the league that was asked for, else for the tightest."""
+    """Return the β of the league in the ensemble's name, or of the tightest league if it names none."""
     league = name.league or min(protocol.leagues, key=lambda label: protocol.leagues[label])
     if not chosen[league]:
         raise CanonbenchError(
@@ -129,7 +131,7 @@ def _taken(chosen: Mapping[str, float], name: EnsembleName, protocol: Protocol) 
 
 
 def _at(found: Fingerprint, ensemble: Any, beta: float) -> Fingerprint:
-    """The fingerprint of the ensemble with another β; its tensors are not hashed again."""
+    """Return the ensemble's fingerprint for another β, without hashing its tensors again."""
     own, ensemble.config.beta = ensemble.config.beta, beta
     config = config_hash(ensemble)
     ensemble.config.beta = own
@@ -144,7 +146,7 @@ def _fill(
     batch_tokens: int | None,
     limit: float,
 ) -> None:
-    """Score every pack under each β that has not been, and that is not outside every league already."""
+    """Score the missing packs under each β that is not yet outside every league."""
     for pack in plan(ensemble, unit.requests, batch_tokens=batch_tokens, origins=unit.origins):
         betas = [
             beta
@@ -161,7 +163,7 @@ def _fill(
 
 
 def _ratio(journal: Journal, before: Any, unit: RequestBatch) -> float:
-    """The loss ratio; infinite where scoring was broken off, outside every league."""
+    """Return the loss ratio, or infinity if scoring stopped early because β was outside every league."""
     if len(journal.sums) < len(unit.requests):
         return math.inf
     after = -journal.array(len(unit.requests))

@@ -1,6 +1,7 @@
-"""Ask a method for its candidates, and look at each before it is measured.
+"""Get the candidates of an editing method, and read the choices of a finished val run.
 
-The finished val run that a test run follows: its hyperparameters, and how far it let every task go.
+``candidates`` runs the method isolated, and ``require_candidate`` checks each model before it is scored. ``Chosen``
+holds what a test run takes from its val run: the hyperparameters and the candidate chosen per task and league.
 """
 
 from __future__ import annotations
@@ -22,29 +23,29 @@ from canonbench.scoring import UNEDITED
 
 
 class MethodError(CanonbenchError):
-    """The method failed, not what measures it: candidates that it yielded before still count."""
+    """The method itself failed. Candidates that it yielded before still count."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A candidate as the method yielded it; true only until the next one is asked for."""
+    """A candidate as the method yielded it. Valid only until the next one is requested, which may change the model."""
 
     number: int
     model: Any
     training_loss: float | None
     seconds: float
-    """Since the one before."""
+    """Seconds since the previous candidate."""
 
 
 @dataclass
 class Listener:
-    """Hears a method's reports: keeps the last training loss and passes everything on."""
+    """Callback for a method's training reports: keeps the last loss and forwards each report to ``tell``."""
 
     tell: Callable[[int, int, float], None]
     loss: float | None = None
 
     def __call__(self, step: int, steps: int, loss: float) -> None:
-        """One step is done."""
+        """Record that one optimiser step is done."""
         self.loss = float(loss)
         self.tell(step, steps, self.loss)
 
@@ -52,13 +53,13 @@ class Listener:
 def candidates(
     method: Method, loaded: LoadedModel, request: EditRequest[Any], listener: Listener, what: str
 ) -> Generator[Trained]:
-    """The candidates that a method yields (or the one model that it returns), numbered from 1.
+    """Yield a method's candidates (or the one model that it returns), numbered from 1.
 
-    The method runs isolated: torch, numpy and random are seeded with the request's seed before it is called, and the
-    state of the process that it works in is its own, however it changes it.
+    The method runs isolated: torch, numpy and random are seeded with the request's seed before the call, and its
+    changes to process-wide state do not leak out.
 
     Raises:
-        MethodError: the method's code raised something; it says what, and after how many candidates.
+        MethodError: the method's code raised; the message says what, and after how many candidates.
     """
     own, number, start = Isolation(request.seed, after=method.module), 0, time.perf_counter()
     with _blamed(what, own, number):
@@ -76,17 +77,17 @@ def candidates(
             yield Trained(number, model, listener.loss, time.perf_counter() - start)
             start = time.perf_counter()
     finally:
-        with suppress(MethodError), _blamed(what, own, number):  # that there is more is no fault of the method
+        with suppress(MethodError), _blamed(what, own, number):  # stopping early is not the method's fault
             getattr(edited, "close", lambda: None)()
 
 
 _END = object()
-"""What comes after a method's last candidate."""
+"""Sentinel for the end of a method's candidates."""
 
 
 @contextmanager
 def _blamed(what: str, own: Isolation, number: int) -> Iterator[None]:
-    """The method's code runs inside, and whatever it raises but Ctrl-C is a MethodError."""
+    """Turn anything that the method's code raises inside, except Ctrl-C, into a MethodError."""
     try:
         with own.entered():
             yield
@@ -94,7 +95,7 @@ def _blamed(what: str, own: Isolation, number: int) -> Iterator[None]:
         raise
     except CanonbenchError as error:
         raise MethodError(f"{what}: {error}") from error
-    except BaseException as error:  # somebody else's code may raise anything
+    except BaseException as error:  # third-party code may raise anything
         reason = " ".join(str(error).split()) or "no message"
         did = f"called sys.exit({error.code!r})" if isinstance(error, SystemExit) else f"raised {type(error).__name__}"
         said = "a method ends by returning" if isinstance(error, SystemExit) else reason
@@ -104,10 +105,10 @@ def _blamed(what: str, own: Isolation, number: int) -> Iterator[None]:
 
 
 def require_candidate(model: Any, base: LoadedModel, vocabulary: int) -> None:
-    """What a method yielded can be scored beside its base.
+    """Check that a candidate can be compared with its base.
 
     Raises:
-        MethodError: it is no model, has another vocabulary, or is on another device.
+        MethodError: it is not a model, has another vocabulary, or is on another device.
     """
     if not callable(getattr(model, "get_output_embeddings", None)):
         raise MethodError(f"a method must return or yield a causal language model, not {type(model).__name__}")
@@ -119,24 +120,24 @@ def require_candidate(model: Any, base: LoadedModel, vocabulary: int) -> None:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a val run chose."""
+    """The choices of a finished val run."""
 
     row: Row
     hyperparameters: Mapping[str, Any]
     digest: str
-    """Of the row's content."""
+    """Hash of the row's content."""
 
     def candidate(self, task: str, league: str) -> int:
-        """The candidate chosen for a task in a league; 0 = the unedited model."""
+        """Return the number of the candidate chosen for a task in a league; 0 is the unedited model."""
         assert self.row.leagues is not None
         return self.row.leagues[league].tasks[task].candidate or UNEDITED
 
 
 def read_chosen(path: Path, asked: EvalSpec, method: str) -> Chosen:
-    """The val run in ``path`` (a run folder, or its row).
+    """Read the val run in ``path`` (a run folder, or its row).
 
     Raises:
-        CanonbenchError: there is no finished val run, or it is not one that a test run of ``asked`` could follow.
+        CanonbenchError: there is no finished val run, or a test run of ``asked`` cannot use it.
     """
     row = Row.read(row_path_of(path))
     if row.leagues is None or row.split != "val":

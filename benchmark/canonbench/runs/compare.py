@@ -1,7 +1,4 @@
-"""Two finished runs side by side, and that as JSON.
-
-Compare two finished runs: which rows they share, and what those rows say.
-"""
+"""Compare two finished runs on the tasks and examples that they share, and write the comparison as JSON."""
 
 from __future__ import annotations
 
@@ -19,34 +16,34 @@ from canonbench.suite import Example, Suite
 
 @dataclass(frozen=True)
 class Compared:
-    """Two runs side by side."""
+    """The comparison of two runs."""
 
     first: Finished
     second: Finished
     league: str | None
-    """Of the edit runs among the two; None if neither is one."""
+    """The league whose candidates represent an edit run; None if neither run is one."""
     others: tuple[str, ...]
-    """Leagues that could have been asked for instead."""
+    """The other leagues that could be compared."""
     comparison: Comparison
     shown: int
-    """Flips to show per task, those with the largest change in loss."""
+    """Number of flips to show per task, largest change in loss first."""
     texts: Mapping[str, Mapping[int, Example]]
-    """Of the flips shown, by task and index; empty if the suite is not at hand."""
+    """Examples of the shown flips, by task and index; empty if the suite is not available."""
     notes: tuple[str, ...]
-    """What was left out, and why."""
+    """What was left out of the comparison, and why."""
 
     def shown_flips(self, task: str) -> tuple[ChangedRow, ...]:
-        """The task's flips with the largest change in loss."""
+        """Return the task's flips with the largest change in loss."""
         return self.comparison.tasks[task].flips[: self.shown]
 
     def repetitions(self, run: Finished) -> int:
-        """Over how many repetitions the run's numbers are means, at most."""
+        """Return the largest number of repetitions that any of the run's numbers is a mean over."""
         if not run.leagues or self.league is None:
             return 1
         return max(len(run.taken(task, self.league)) for task in self.comparison.tasks)
 
     def to_json(self) -> str:
-        """Everything as JSON text, with a newline at the end."""
+        """Return the comparison as JSON text, ending in a newline."""
         whole = self.comparison
         content = {
             "first": self._reference(self.first),
@@ -81,7 +78,7 @@ class Compared:
 
 
 FLIPS = 20
-"""Flips shown per task when nobody says."""
+"""Default number of flips to show per task."""
 
 
 def compare(
@@ -96,16 +93,16 @@ def compare(
     """Compare two finished runs of one comparable group.
 
     Args:
-        first: a run folder, or a row's file with examples.parquet beside it.
+        first: a run folder, or a row file with examples.parquet beside it.
         second: likewise; differences are second − first.
-        tasks: names, or names separated by commas; None for all that both runs have.
-        league: whose models an edit run is represented by; None for the tightest league of both in which either was
-            edited at all (in tighter ones the unedited model would be compared with itself).
-        suite: where the texts come from; None for the suite that the rows name, if it is at hand.
-        flips: how many rows that changed sides to show per task.
+        tasks: names, or names separated by commas; None for all tasks that both runs have.
+        league: the league whose candidates represent an edit run. None for the tightest common league in which either
+            run has an edited model (in tighter ones the unedited model would be compared with itself).
+        suite: source of the example texts; None for the suite that the rows name, if it is available.
+        flips: number of examples with a changed outcome to show per task.
 
     Raises:
-        UsageError: an unknown task, league or suite, or a league where neither run has any.
+        UsageError: an unknown task, league or suite, or a league although neither run has leagues.
         CanonbenchError: the runs cannot be compared, or one of them is damaged.
     """
     one, two = read_finished(first), read_finished(second)
@@ -137,11 +134,11 @@ def _require_comparable(one: Finished, two: Finished) -> None:
 
 def _short(value: object) -> str:
     text = str(value)
-    return text[:12] if len(text) == 64 else text  # a SHA-256 is recognised by its beginning
+    return text[:12] if len(text) == 64 else text  # the first 12 digits identify a SHA-256
 
 
 def _shared_leagues(one: Finished, two: Finished) -> list[str]:
-    """The leagues to choose from, the tightest first; none if neither is an edit run."""
+    """Return the leagues to choose from, tightest first; empty if neither run is an edit run."""
     if one.leagues and two.leagues:
         shared = [label for label in one.leagues if label in two.leagues]
         if not shared:
@@ -165,12 +162,12 @@ def _league(one: Finished, two: Finished, shared: list[str], wanted: str | None,
 
 
 def _unedited(run: Finished, league: str, tasks: list[str]) -> list[str]:
-    """The tasks that the edit run left unedited in that league, with every seed."""
+    """Return the tasks for which the edit run chose the unedited model in ``league`` with every seed."""
     return [task for task in tasks if not any(run.taken(task, league).values())]
 
 
 def _left_unedited(one: Finished, two: Finished, league: str | None, tasks: list[str]) -> list[str]:
-    """What to say of tasks for which the unedited model is compared."""
+    """Return notes on the tasks for which the unedited model is compared."""
     runs = {side: run for side, run in (("first", one), ("second", two)) if run.leagues}
     idle = {side: _unedited(run, str(league), tasks) for side, run in runs.items()}
     said = "; ".join(f"{side} {', '.join(names)}" for side, names in idle.items() if names)
@@ -180,7 +177,7 @@ def _left_unedited(one: Finished, two: Finished, league: str | None, tasks: list
 def _tasks(
     one: Finished, two: Finished, league: str | None, wanted: str | Iterable[str] | None
 ) -> tuple[list[str], list[str]]:
-    """The tasks to compare, in the first run's order, and what to say of those left out."""
+    """Return the tasks to compare, in the first run's order, and notes on those left out."""
     first, second = one.results(league), two.results(league)
     shared = [name for name in first if name in second]
     if not shared:
@@ -201,7 +198,7 @@ def _tasks(
 def _texts(
     row: Row, given: str | Path | None, wanted: Mapping[str, list[int]]
 ) -> tuple[dict[str, dict[int, Example]], list[str]]:
-    """The evaluation examples of those indices, or why there are none.
+    """Return the evaluation examples with the ``wanted`` indices, and notes on why any are missing.
 
     Raises:
         CanonbenchError: the suite given is not the one that was scored.

@@ -1,4 +1,4 @@
-"""Run an editing method: train, measure every candidate's leagues, choose, and report one row
+"""Run an editing method: train, find the leagues of every candidate, choose, and report one row
 (docs/reference/protocol.md#5-selection).
 """
 
@@ -32,11 +32,11 @@ from canonbench.scoring import UNEDITED
 from canonbench.suite import Suite
 
 SEEDS = {"val": 1, "test": 5}
-"""How often a method is repeated when nobody says (docs/reference/protocol.md#5-selection)."""
+"""Default number of repetitions by split (docs/reference/protocol.md#5-selection)."""
 MOST_SEEDS = 10_000
-"""Repetitions; more would train for years."""
+"""Largest number of repetitions accepted; more would train for years."""
 LATEST = sys.maxsize
-"""The candidate that a test run may go up to where no val run has chosen one: whichever comes last."""
+"""Cap on the candidate number for a test run without a val run: no limit in practice."""
 
 
 def edit(
@@ -66,34 +66,34 @@ def edit(
     progress: Progress | None = None,
     passed: Mapping[str, Any] | None = None,
 ) -> Row:
-    """Edit a model for every task and report, per league, what it bought (docs/reference/protocol.md#4-leagues,
+    """Edit a model for every task and report the improvement per league (docs/reference/protocol.md#4-leagues,
     #5-selection, #6-rows).
 
     Args:
-        method: a function of (model, tokenizer, request), or what ``--method`` takes, see ``find_method``.
+        method: a function of (model, tokenizer, request), or a value of ``--method``; see ``find_method``.
         model: the model to edit: a folder, hub id, GGUF file, ``demo``, or a transformers model in memory, which is
-            left as it is.
-        tokenizer: for models in memory.
+            not changed.
+        tokenizer: the tokenizer of a model in memory.
         tasks, suite, general, limit, protocol: as for ``evaluate``.
-        split: ``val`` chooses among all candidates; ``test`` takes, per league, the last one in it that is not later
-            than the one ``chosen`` on val.
-        leagues: their ε; None takes the protocol's.
-        seeds: how often each task is edited, with seeds 0, 1, ...; None: once on val, five times on test.
-        settings: the method's hyperparameters; missing ones have their defaults.
-        keep: which candidates stay on disk: ``best`` (those that a league took), ``all`` or ``none``.
-        chosen: on test, the finished val run (or its row, or what it chose) whose hyperparameters and candidates are
-            taken.
-        run: the run folder; ``auto`` makes one under ``canonbench-runs/``; None keeps nothing but the base's scores.
+        split: ``val`` chooses among all candidates; ``test`` takes, per league, the last candidate in it that is not
+            later than the one chosen on val.
+        leagues: the ε of each league; None for the protocol's.
+        seeds: number of repetitions per task, with seeds 0, 1, ...; None for one on val, five on test.
+        settings: the method's hyperparameters; missing ones take their defaults.
+        keep: the candidates to keep on disk: ``best`` (those chosen in a league), ``all`` or ``none``.
+        chosen: on test, the finished val run (or its row, or its ``Chosen``) that supplies hyperparameters and
+            candidate numbers.
+        run: the run folder; ``auto`` makes one under ``canonbench-runs/``; None keeps only the base's scores.
         output: also write the row to exactly this file.
         device, dtype, batch_tokens: as for ``evaluate``.
-        states_budget: GiB of disk for hidden states of the base, from which edited models resume; 0: none.
+        states_budget: GiB of disk for hidden states of the base, from which edited models resume; 0 for none.
         allow_pickle, trust_remote_code: as for ``evaluate``.
         progress: receives notes, training losses and token counts.
         passed: the arguments as the user gave them, for run.yaml.
 
     Raises:
-        UsageError: an unknown name, contradictory arguments or a hyperparameter that the method does not take.
-        CanonbenchError: bad input of any other kind, or the method failed before its first candidate.
+        UsageError: an unknown name, contradictory arguments, or a hyperparameter that the method does not have.
+        CanonbenchError: any other bad input, or the method failed before its first candidate.
     """
     progress = progress or Progress()
     states = StateCache(budget_bytes(states_budget), progress.say)
@@ -140,14 +140,14 @@ def edit(
             )  # fmt: skip
             described = Described.of(seen.loaded, seen.fingerprint)
             if opener.is_name:
-                free(seen.loaded)  # every trial loads its own
+                free(seen.loaded)  # every trial loads its own copy
             row = _trials(world, repeats, taken, described)
         write_copy(row, output, folder.row_path if run is not None else None)
     return row
 
 
 def _trials(world: EditRun, repeats: int, taken: Chosen | None, described: Described) -> Row:
-    """Every task with every seed, then the row."""
+    """Run a trial for every task and seed, then build the row."""
     asked, folder = world.asked, world.folder
     trials = [Trial(world, task, seed, _caps(world, task, taken)) for task in asked.tasks for seed in range(repeats)]
     world.expect(sum(not trial.record.is_file() for trial in trials))
@@ -185,7 +185,7 @@ def _trials(world: EditRun, repeats: int, taken: Chosen | None, described: Descr
 def _chosen(
     given: str | Path | Chosen | None, asked: EvalSpec, method: Method, settings: Mapping[str, Any] | None
 ) -> Chosen | None:
-    """The val run that a test run follows."""
+    """Return the val run whose choices a test run uses; None if there is none."""
     if given is None:
         return None
     if asked.split != "test":
@@ -196,7 +196,7 @@ def _chosen(
 
 
 def _caps(world: EditRun, task: str, taken: Chosen | None) -> dict[str, int] | None:
-    """On test: per league the latest candidate that may be taken; None on val."""
+    """Return, on test, the latest candidate allowed in each league; None on val."""
     if world.asked.split == "val":
         return None
     if taken is None:
@@ -213,7 +213,7 @@ def _identity(
     taken: Chosen | None,
     batch_tokens: int | None,
 ) -> dict[str, Any]:
-    """All that the row's numbers depend on: first what a person would name, then by content."""
+    """Return everything the row's numbers depend on: first names, then content hashes."""
     return run_identity(
         asked,
         seen,

@@ -1,8 +1,6 @@
-"""What a method is asked, made of what the caller asked for.
+"""What all trials of an edit run share: the request to the method, the base and its scores, and candidate scoring.
 
-examples.parquet of an edit run: the base's rows once, and those of every candidate that a league took.
-
-What all trials of an edit run share: the base, its scores, and how a candidate is measured.
+Also builds the columns of examples.parquet: the base's rows once, and those of every candidate chosen in a league.
 """
 
 from __future__ import annotations
@@ -46,7 +44,7 @@ from canonbench.suite import Example
 
 
 def edit_request(asked: EvalSpec, task: str, seed: int, settings: Any) -> EditRequest[Any]:
-    """A task's canonical examples of the split, and regularisation text if there is any."""
+    """Build the request to a method: the task's canonical examples of the split, and any regularisation text."""
     rows = asked.suite.task(task).split(asked.split).canonical
     general = asked.general
     return EditRequest(
@@ -68,15 +66,15 @@ def candidate_columns(
     seed: int,
     number: int = UNEDITED,
 ) -> Columns:
-    """One task's evaluation rows, hard negatives and general chunks, by one candidate beside the base.
+    """Build the columns of one task's evaluation rows, hard negatives and general chunks for one candidate.
 
     Args:
         rows: the task's rows.
-        units: its requests, under its name and ``general``.
-        edited: what the candidate's were measured, likewise; the base's own for the unedited model.
-        base: the base's, with ``noise``.
-        seed: the candidate's.
-        number: the candidate's.
+        units: requests by name: the task's and ``general``.
+        edited: the candidate's scores under the same names; for the unedited model, the base's.
+        base: the base's scores under the same names, and ``noise``.
+        seed: the candidate's seed.
+        number: the candidate's number.
     """
     name = rows.task.name
     blocks = task_columns(rows, units[name], edited[name], base[name])
@@ -89,23 +87,23 @@ def candidate_columns(
 
 
 def task_numbers(rows: TaskRows, unit: RequestBatch, measured: Measured, threshold: float) -> tuple[float, float]:
-    """A model's success rate in percent, and its mean NLL on the hard negatives in nats."""
+    """Return a model's success rate in percent, and its mean NLL on the hard negatives in nats."""
     evaluation, hard = task_columns(rows, unit, measured, None)
     return success_rate(evaluation["edited_loss"], threshold), mean_loss(hard["edited_loss"])
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A candidate that was measured, with all of its log-likelihoods."""
+    """A scored candidate with all of its log-likelihoods."""
 
     candidate: Candidate
     measured: dict[str, Measured]
-    """The task's and ``general``; empty if it is in no league."""
+    """Scores of the task and of ``general``, by name; empty if the candidate is in no league."""
 
 
 @dataclass(frozen=True)
 class EditRun:
-    """The fixed parts of a run."""
+    """The parts of an edit run that all trials share."""
 
     asked: EvalSpec
     method: Method
@@ -118,35 +116,35 @@ class EditRun:
     progress: Progress
     batch_tokens: int | None
     keep: str
-    """all, best (those that a league took) or none."""
+    """Which candidates to keep on disk: all, best (those chosen in a league) or none."""
     states: StateCache
     unedited: list[Answers] = field(default_factory=list)
-    """What the base said of ``first_sequences`` before the method was called; empty until it was asked."""
+    """The base's outputs on ``first_sequences``, taken before the method is first called; empty until then."""
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """The settings in plain values, for rows and records."""
+        """The settings as plain values, for rows and records."""
         return plain(self.settings)
 
     def expect(self, trials: int) -> None:
-        """Tell the progress what is known to come: a training and, on val, G for every epoch of every trial."""
+        """Announce the work known in advance: for each trial one training, and on val G once per epoch."""
         self.progress.expect_trainings(trials)
         self.progress.expect(trials * self._expected * self.unit("general").n_tokens)
 
     @property
     def _expected(self) -> int:
-        """Candidates of a trial whose G will be scored, as far as is known beforehand."""
+        """Number of candidates per trial that G is expected to be scored for."""
         return getattr(self.settings, "epochs", 1) if self.asked.split == "val" else 1
 
     def unit(self, name: str) -> RequestBatch:
-        """A task's requests, or those of ``general``."""
+        """Return the requests of a task, or of ``general``."""
         return next(unit for unit in self.base.units if unit.name == name)
 
     def fresh_base(self) -> LoadedModel:
-        """The unedited model, proved by fingerprint, for a method to change as it likes.
+        """Load the unedited model for a method to change, and check its fingerprint and scores.
 
         Raises:
-            CanonbenchError: the model that was loaded is not the base any more, or scores otherwise than it did.
+            CanonbenchError: the loaded model is no longer the base, or its scores have changed.
         """
         if self.opener.is_name:
             loaded = self.opener.open_again(self.base.fingerprint)
@@ -165,33 +163,33 @@ class EditRun:
         return loaded
 
     def first_sequences(self) -> list[tuple[int, ...]]:
-        """The first request of every task and of general text: by them an artefact is told from another model."""
+        """Return the first request of every task and of general text, used to tell models apart by their outputs."""
         return [unit.requests[0].ids for unit in self.base.units]
 
     def request(self, task: str, seed: int) -> EditRequest[Any]:
-        """What the method is asked."""
+        """Build the request that the method receives."""
         return edit_request(self.asked, task, seed, self.settings)
 
     def numbers(self, task: str, measured: Measured) -> tuple[float, float]:
-        """Success rate in percent and hard negatives in nats."""
+        """Return the success rate in percent and the mean NLL on the hard negatives in nats."""
         own = self.asked.suite.task(task).task
         threshold = self.asked.protocol.threshold(task, own.threshold)
         return task_numbers(self.questions[task], self.unit(task), measured, threshold)
 
     def base_numbers(self, task: str) -> tuple[float, float]:
-        """The base's success rate in percent and hard negatives in nats."""
+        """Return the base's success rate in percent and its mean NLL on the hard negatives in nats."""
         return self.numbers(task, self.base_measured[task])
 
     def columns(self, task: str, seed: int, number: int, measured: Mapping[str, Measured]) -> Columns:
-        """The examples of one candidate beside the base."""
+        """Return one candidate's columns of examples.parquet, with the base's scores beside its own."""
         units = {name: self.unit(name) for name in (task, "general")}
         return candidate_columns(self.questions[task], units, measured, self.base_measured, seed=seed, number=number)
 
     def prepare(self, model: Any, base: LoadedModel) -> Fingerprint:
-        """What a candidate is, as it is scored.
+        """Take a candidate's fingerprint before it is scored.
 
         Raises:
-            MethodError: it has another architecture than its base, or NaN weights.
+            MethodError: its architecture differs from the base's, or its weights contain NaN.
         """
         try:
             found = fingerprint(model)
@@ -203,10 +201,10 @@ class EditRun:
         return found
 
     def measure(self, task: str, seed: int, trained: Trained, model: Any, mark: Fingerprint) -> Scored | None:
-        """G first, and no further than needed to see that it is outside every league; E and H if it is in one.
+        """Score a candidate on G, stopping once it is outside every league; if it is in one, also on E and H.
 
-        None for the unedited model: the same tensors, or the same scores to the last bit. (But what an edit is known to
-        leave as it is says nothing of the rest.)
+        Returns None for the unedited model: the same tensors, or bit-identical scores on G. (If the kind of edit is
+        known to leave some scores unchanged, identical scores on G prove nothing about the others.)
         """
         kept = {name: each.tokens for name, each in self.base_measured.items()}
         scores = unchanged_scores(model, self.base.fingerprint, mark, kept)
@@ -252,7 +250,7 @@ class EditRun:
 
 
 def plain(settings: Any) -> dict[str, Any]:
-    """A method's settings in values that JSON and YAML can hold."""
+    """Convert a method's settings to values that JSON and YAML can hold."""
     values = (
         {each.name: getattr(settings, each.name) for each in fields(settings)} if is_dataclass(settings) else settings
     )

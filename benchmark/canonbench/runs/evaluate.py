@@ -1,4 +1,4 @@
-"""Evaluate one checkpoint: the verb that puts the rooms together."""
+"""Evaluate one checkpoint on a suite and build its row."""
 
 from __future__ import annotations
 
@@ -64,19 +64,19 @@ def evaluate(
         model: a folder, hub id, PEFT adapter folder, GGUF file, ``demo``, an ensemble's name, or a transformers model
             in memory.
         base: the unedited model, likewise; an adapter names its own. Without one, the row holds the model's own scores.
-            An ensemble is compared with its large model; there it is that of the small edit.
-        tokenizer: for models in memory.
+            An ensemble is always compared with its large model; ``base`` is then the base of its small edit.
+        tokenizer: the tokenizer of a model in memory.
         tasks: ``all``, names separated by commas, or an iterable of names.
-        suite: ``mini``, ``published``, a folder with a ``suite.yaml``, or a Suite; None: published if at hand.
+        suite: ``mini``, ``published``, a folder with a ``suite.yaml``, or a Suite; None for ``published`` if available.
         split: ``test`` or ``val``.
-        general: general text for the leagues by name, or ``none``; None takes the suite's first at hand.
-        limit: only the first so many rows of every file.
+        general: name of the general text for the leagues, or ``none``; None takes the suite's first available one.
+        limit: use only the first ``limit`` rows of every file.
         protocol: a standard protocol's name or a YAML file.
         run: the run folder; ``auto`` makes one under ``canonbench-runs/``; None keeps only the base's scores.
         output: also write the row to exactly this file.
         device: torch device, or ``auto``. Models in memory stay where they are.
         dtype: torch dtype, or ``auto`` (docs/reference/protocol.md#1-log-likelihood).
-        batch_tokens: tokens that go through the model at once; None chooses by device.
+        batch_tokens: tokens per forward pass; None chooses by device.
         states_budget: GiB of the cache for hidden states of base models, from which edited ones resume; 0 for none.
         allow_pickle: read pickle checkpoints too, with ``weights_only=True``.
         trust_remote_code: run Python code that comes with the checkpoint.
@@ -85,7 +85,7 @@ def evaluate(
 
     Raises:
         UsageError: an unknown name or contradictory arguments.
-        CanonbenchError: bad input of any other kind, or there is no edit to evaluate; one line says what to do.
+        CanonbenchError: any other bad input, or a model identical to its base; the message says what to do.
     """
     progress = progress or Progress()
     states = StateCache(budget_bytes(states_budget), progress.say)
@@ -110,7 +110,7 @@ class _Evaluation:
     states: StateCache
     passed: Mapping[str, Any]
     weights: str | None
-    """Of an ensemble: the hash of the weights by which its β was chosen in this run."""
+    """For an ensemble: the hash of the weights that its β was chosen with in this run."""
 
     def run(
         self,
@@ -120,7 +120,7 @@ class _Evaluation:
         run: str | Path | None,
         output: str | Path | None,
     ) -> Row:
-        """Look at both models, then score the base (or find its scores), then the edited one."""
+        """Check both models, then score the base (or read its cached scores), then the edited model."""
         seen = prepare(edited, self.asked, self.questions)
         if self.weights not in (None, seen.fingerprint.weights):
             raise CanonbenchError(
@@ -146,7 +146,7 @@ class _Evaluation:
         return row
 
     def identity(self, edited: Prepared, base: Prepared | None) -> dict[str, Any]:
-        """All that the row's numbers depend on: first what a person would name, then by content."""
+        """Return everything the row's numbers depend on: first names, then content hashes."""
         return run_identity(
             self.asked,
             edited,
@@ -159,11 +159,11 @@ class _Evaluation:
         )
 
     def score(self, edited: ModelHandle, seen: Prepared, before: Prepared | None, folder: RunFolder) -> Row:
-        """The expensive part; every finished pack is on disk before the next one runs."""
+        """Score both models, the expensive part. Each finished pack is saved to disk before the next one runs."""
         tokens = sum(unit.n_tokens for unit in seen.units)
         self.progress.expect(tokens)
         folder.log("scoring", tokens=tokens)
-        record = merged_from(edited)  # read before the model is proved to be the one that was looked at
+        record = merged_from(edited)  # read before checking that the model is still the one that was prepared
         base_measured, reuse = None, Reuse()
         if before is not None:
             states = self.states.between(before.loaded.model, before.fingerprint, seen.fingerprint)
@@ -222,7 +222,7 @@ class _Evaluation:
 
 
 def _require_changed(edited: Mapping[str, Measured], base: Mapping[str, Measured]) -> None:
-    """An edit that moves no score at all was never applied, whatever its weights say."""
+    """Raise CanonbenchError if no score differs from the base: the edit was never applied, whatever its weights."""
     if all(np.array_equal(edited[name].sums, base[name].sums) for name in edited):
         raise CanonbenchError(
             "base and edited model score every example exactly alike: the edit (or adapter) has no effect "

@@ -1,4 +1,4 @@
-"""Make a full checkpoint, which plain transformers loads, of an adapter or of what an edit run kept."""
+"""Export an adapter or an edit run's artefact as a full checkpoint that plain transformers can load."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def export(
 ) -> Path:
     """Write the edited model of ``artefact`` to the folder ``to``: configuration, safetensors and tokenizer.
 
-    It is written in the dtype it was edited in and scores the same; an adapter on a half-precision base, which is
-    scored unmerged, is merged in float32 and scores the same up to rounding.
+    The checkpoint has the dtype of the edit and scores the same. An adapter on a half-precision base is scored
+    unmerged but exported merged in float32, so its scores agree only up to rounding.
 
     Args:
-        artefact: an adapter (folder or hub id), or a folder that an edit run kept.
+        artefact: an adapter (folder or hub id), or an artefact folder of an edit run.
         to: a new or empty folder; it appears complete or not at all.
-        base: the base model, where it is not where the artefact says.
-        device: where an adapter is merged; sums are rounded alike only on devices of one kind.
+        base: the base model, if it is not at the place that the artefact names.
+        device: where an adapter is merged; rounding is the same only on devices of one kind.
         allow_pickle: read pickled weights too, with ``weights_only=True``.
         trust_remote_code: run Python code that comes with the base.
         say: receives notes.
@@ -43,8 +43,8 @@ def export(
         The folder.
 
     Raises:
-        UsageError: ``to`` is in use, or ``artefact`` is no edit of a base.
-        CanonbenchError: the edit has no weights of its own or cannot be merged, or something cannot be read or written.
+        UsageError: ``to`` is in use, or ``artefact`` is not an edit of a base.
+        CanonbenchError: the edit has no weights or cannot be merged, or a file cannot be read or written.
     """
     target = Path(to)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
@@ -66,7 +66,7 @@ def export(
 
 
 def _own_dtype(artefact: str | Path, how: Loading) -> str:
-    """Its own where nothing is added up; float32 for an adapter, since merging adds, unless edited in float64."""
+    """Return the edit's own dtype; for an adapter float32, since merging adds weights, unless edited in float64."""
     edit = edit_of(artefact, how)
     if edit is None:
         return "float32"

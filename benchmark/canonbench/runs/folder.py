@@ -24,7 +24,7 @@ from canonbench.results import Row
 
 IDENTITY = "identity"
 RUNS = Path("canonbench-runs")
-"""Where run folders are made when nobody names one."""
+"""The folder under which ``auto`` creates run folders."""
 
 
 @dataclass(frozen=True)
@@ -35,38 +35,38 @@ class RunFolder:
 
     @property
     def row_path(self) -> Path:
-        """Where the finished row lies."""
+        """Path of the finished row."""
         return self.path / "row.json"
 
     @property
     def examples_path(self) -> Path:
-        """Every example's log-probabilities and loss."""
+        """Path of the table with every example's log-probabilities and loss."""
         return self.path / "examples.parquet"
 
     @property
     def scores_path(self) -> Path:
-        """The journals of the edited model's scores."""
+        """Folder with the journals of the edited model's scores."""
         return self.path / "scores"
 
     @property
     def record_path(self) -> Path:
-        """What the run is; written first."""
+        """Path of the run's description; written first."""
         return self.path / "run.yaml"
 
     def artefacts(self, task: str, seed: int) -> Path:
-        """Where the candidates of a trial that are kept lie."""
+        """Return the folder of a trial's kept candidates."""
         return self.path / "artefacts" / task / f"seed-{seed}"
 
     def artefact(self, task: str, seed: int, number: int) -> Path:
-        """Where one of them lies."""
+        """Return the folder of one kept candidate."""
         return self.artefacts(task, seed) / f"candidate-{number}"
 
     def require_usable(self) -> None:
-        """The folder is a run's, or empty, or can be made.
+        """Check that the folder holds a run, is empty, or can be created.
 
         Raises:
-            UsageError: it is a file, or lies under one.
-            CanonbenchError: it cannot be written, or holds something else than a run.
+            UsageError: the path or one of its parents is a file.
+            CanonbenchError: it cannot be written, or holds something other than a run.
         """
         require_folder(self.path)
         if not self.path.is_dir() or self.record_path.is_file():
@@ -79,11 +79,11 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the folder against other processes.
+        """Lock the folder against other processes.
 
         Raises:
             UsageError: see ``require_usable``.
-            CanonbenchError: likewise, or another process is running here.
+            CanonbenchError: see ``require_usable``; or another process is running here.
         """
         self.require_usable()
         with written(self.path):
@@ -104,10 +104,10 @@ class RunFolder:
             lock.release()
 
     def claim(self, identity: dict[str, Any], record: dict[str, Any]) -> bool:
-        """Make the folder this run's own; whether it was already (then the run continues).
+        """Assign the folder to this run. Returns True if it was assigned already, so that the run continues.
 
         Args:
-            identity: what the row depends on; a folder keeps to one.
+            identity: everything the row depends on; a folder holds runs of one identity only.
             record: everything else needed to repeat the run.
 
         Raises:
@@ -131,7 +131,7 @@ class RunFolder:
         return True
 
     def row(self) -> Row:
-        """The finished row; CanonbenchError if the file is damaged (the scores it was made of are not)."""
+        """Return the finished row. CanonbenchError if its file is damaged (the scores behind it are still kept)."""
         try:
             return Row.read(self.row_path)
         except CanonbenchError as error:
@@ -145,12 +145,12 @@ class RunFolder:
             file.write(line + "\n")
 
     def write_whole(self, path: Path, write: Callable[[Path], Any]) -> None:
-        """Let ``write`` fill a temporary file beside ``path``, then move it there: a reader never sees half a file."""
+        """Have ``write`` fill a temporary file beside ``path``, then move it there: a reader never sees half a file."""
         write_whole(path, write)
 
 
 def require_places(run: str | Path | None, output: str | Path | None) -> None:
-    """The run folder and the copy of the row can be written, as far as can be told beforehand.
+    """Check in advance that the run folder and the copy of the row can be written.
 
     Raises:
         UsageError, CanonbenchError: see ``require_output``, ``require_folder`` and ``RunFolder.require_usable``.
@@ -164,7 +164,7 @@ def require_places(run: str | Path | None, output: str | Path | None) -> None:
 
 
 def write_copy(row: Row, output: str | Path | None, kept: Path | None) -> None:
-    """Write the row to ``output``, if there is one; a failure says where the row is kept already, if it is."""
+    """Write the row to ``output``, if given. A failure message says where the row is already kept, if it is."""
     if output is None:
         return
     try:
@@ -174,19 +174,20 @@ def write_copy(row: Row, output: str | Path | None, kept: Path | None) -> None:
 
 
 def _slug(names: Sequence[str]) -> str:
-    """Names as one word; of a path, and of each path in an ensemble's name, its last part."""
+    """Join names into one word for a folder name. Paths, also in an ensemble's name, are cut to their last part."""
     last = [re.sub(r"[^,:=]*/", "", name) if is_ensemble(name) else Path(name).name for name in names]
     return re.sub(r"[^\w.-]+", "-", "-".join(last)).strip("-.") or "model"
 
 
 @contextmanager
 def run_folder(run: str | Path | None, identity: Mapping[str, Any], names: Sequence[str]) -> Iterator[RunFolder]:
-    """The run's folder, held; a temporary one where the caller wants none.
+    """Open and lock the run's folder; use a temporary one if the caller wants none.
 
     Args:
-        run: the folder; ``auto`` makes one under ``RUNS`` after ``names`` and ``identity``; None: a temporary one.
-        identity: all that the run's numbers depend on.
-        names: the method's if there is one, and the model's.
+        run: the folder; ``auto`` makes one under ``RUNS``, named after ``names`` and ``identity``; None for a
+            temporary one.
+        identity: everything the run's numbers depend on.
+        names: the name of the method, if any, and of the model.
     """
     if run is None:
         with tempfile.TemporaryDirectory(prefix="canonbench-") as temporary:

@@ -1,7 +1,4 @@
-"""Score a model on units of requests, through a store.
-
-What an evaluation would cost: everything short of scoring.
-"""
+"""Score a model on units of requests, with a store for finished scores; estimate the cost of an evaluation."""
 
 from __future__ import annotations
 
@@ -37,18 +34,18 @@ from canonbench.runs.spec import announce, require_batch_tokens, resolve
 from canonbench.suite import Suite
 
 NOTHING = Reuse()
-"""Everything is scored in full."""
+"""Reuse nothing from the base: score everything in full."""
 
 
 @dataclass(frozen=True)
 class ScoredModel:
-    """A model under measurement: what it is, not what it is called."""
+    """A model to score, identified by its fingerprint and not by its name."""
 
     model: Any
     fingerprint: Fingerprint
 
     def key(self, unit: RequestBatch, batch_tokens: int | None) -> str:
-        """All that the scores of ``unit`` depend on."""
+        """Return the store key: everything the scores of ``unit`` depend on."""
         return content_key(
             self.fingerprint.key, unit.digest, SCORER_VERSION, torch.__version__, transformers.__version__,
             self.model.dtype, self.model.device.type, batch_tokens,
@@ -70,8 +67,8 @@ def measure(
 
     Args:
         label: ``base`` or ``edited``, for the progress display.
-        reuse: what is taken over from the base. The scores are the same without.
-        keep_tokens: keep the log-likelihoods of single tokens too, for ``reuse``.
+        reuse: hidden states and scores to take over from the base. The scores are the same without it.
+        keep_tokens: also keep the log-likelihood of each token, for ``reuse``.
 
     Raises:
         CanonbenchError: a sequence does not fit the model, a logit is not finite, or the disk is full.
@@ -94,7 +91,7 @@ def measure_base(
     batch_tokens: int | None,
     states: States | None = None,
 ) -> dict[str, Measured]:
-    """``measure`` for a base: every unit, and under ``noise`` a part of G once more in other batches."""
+    """Score every unit of a base, and part of G a second time in different batches, under ``noise``."""
     noise = noise_unit(units)
     progress.expect(sum(unit.n_tokens for unit in [*units, *noise]))
     how: dict[str, Any] = {"reuse": Reuse(states), "keep_tokens": keeps_tokens(subject.model)}
@@ -104,7 +101,7 @@ def measure_base(
 
 
 def other_batch_tokens(model: Any, batch_tokens: int | None) -> int:
-    """The size of the batches that the noise floor is measured with: half the usual one."""
+    """Return the batch size for measuring the noise floor: half the usual one."""
     return max(1, (batch_tokens or auto_batch_tokens(model)) // 2)
 
 
@@ -119,12 +116,12 @@ def measure_within(
     limit: float,
     reuse: Reuse = NOTHING,
 ) -> tuple[float, Measured | None]:
-    """Score a unit, but no further than until its losses sum up to more than ``limit`` nats.
+    """Score a unit, and stop once the sum of its losses exceeds ``limit`` nats.
 
-    A loss is never negative, so what comes after could not bring the sum down again.
+    Losses are never negative, so later requests could not lower the sum again.
 
     Returns:
-        The sum so far, in nats, and the log-likelihoods if there are all of them.
+        The sum so far, in nats, and the log-likelihoods, or None if scoring stopped early.
     """
     with store.journal(subject.key(unit, batch_tokens)) as journal:
         _fill(journal, subject.model, unit, progress, batch_tokens, f"{label} {unit.name}", reuse, limit)
@@ -134,7 +131,7 @@ def measure_within(
 
 
 def _measured(journal: Journal, unit: RequestBatch) -> Measured:
-    """What the journal of a whole unit says."""
+    """Read the scores of a complete unit from its journal."""
     tokens = journal.tokens if len(journal.tokens) == len(unit.requests) else None
     return Measured(journal.array(len(unit.requests)), journal.seconds, tokens)
 
@@ -174,7 +171,7 @@ def _fill(
 
 
 def _asked(unit: RequestBatch, packs: Sequence[Pack]) -> int:
-    """Tokens as given of the requests that some packs answer."""
+    """Count the tokens, as given, of the requests in ``packs``."""
     return sum(len(unit.requests[request].ids) for pack in packs for request in pack.requests)
 
 
@@ -196,10 +193,13 @@ def cost(
     trust_remote_code: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Estimate]:
-    """Tokens, FLOPs and bytes of ``evaluate`` with the same arguments, by ``model``, or by ``base`` and ``edited``.
+    """Estimate the tokens, FLOPs and bytes of ``evaluate`` with the same arguments.
 
-    Both models are loaded and looked at, so whatever would be refused is refused. Scores that lie in the cache
-    already, which ``evaluate`` would not compute again, are counted.
+    Both models are loaded and checked, so bad input raises as in ``evaluate``. Scores that are already cached, which
+    ``evaluate`` would not compute again, are counted too.
+
+    Returns:
+        The cost under ``model``, or under ``base`` and ``edited``.
 
     Raises:
         UsageError, CanonbenchError: as ``evaluate``.

@@ -1,8 +1,8 @@
-"""Runs of one method on different tasks, made into one: in the per-task track every task has its own model anyway.
+"""Merge finished runs into one row, and merge edits into one model.
 
-The row of a merged model: what each task lost against its own edit.
-
-Merge one edit per task into one edited model, which the joint track asks for (docs/reference/protocol.md#6-rows).
+``merged`` combines runs of one method on different tasks into one run, which is valid because in the per-task track
+every task has its own model. ``merge_edits`` merges one edit per task into one edited model for the joint track
+(docs/reference/protocol.md#6-rows), and ``with_merge`` adds to its row what each task lost against its own edit.
 """
 
 from __future__ import annotations
@@ -62,11 +62,11 @@ from canonbench.suite import TASKS
 
 
 def read_merged(runs: Sequence[str | Path]) -> Finished:
-    """The run, or the one that several runs of different tasks make together.
+    """Read one run, or several runs of different tasks combined into one.
 
     Raises:
-        UsageError: no run, or there is no such file or folder.
-        CanonbenchError: a run is damaged, or they do not belong together; what differs is named.
+        UsageError: no run is given, or a file or folder does not exist.
+        CanonbenchError: a run is damaged, or the runs cannot be combined; the message names what differs.
     """
     if not runs:
         raise UsageError("no run given")
@@ -75,11 +75,11 @@ def read_merged(runs: Sequence[str | Path]) -> Finished:
 
 
 def merged(runs: Sequence[Finished]) -> Finished:
-    """Finished edit runs of different tasks as one. Its numbers are computed anew from all of their examples.
+    """Combine finished edit runs of different tasks into one, with numbers recomputed from all of their examples.
 
     Raises:
-        CanonbenchError: they are not edit runs by the same method, of the same base, on the same data, by the same
-            rules, with the same versions; or two of them have a task in common.
+        CanonbenchError: the runs differ in method, base, data, rules or versions, one is not an edit run, or two have
+            a task in common.
     """
     import pyarrow as pa  # noqa: PLC0415  (slow to import)
 
@@ -119,7 +119,7 @@ def _require_together(one: Finished, other: Finished) -> None:
 
 
 def _tasks(runs: Sequence[Finished]) -> dict[str, tuple[dict[str, LeagueTask], dict[str, Any]]]:
-    """By task, in the standard order: its result in every league, and the hyperparameters of its run."""
+    """Return, by task in the standard order, its result in every league and the hyperparameters of its run."""
     found: dict[str, tuple[dict[str, LeagueTask], dict[str, Any]]] = {}
     for run in runs:
         assert run.row.leagues is not None
@@ -133,17 +133,17 @@ def _tasks(runs: Sequence[Finished]) -> dict[str, tuple[dict[str, LeagueTask], d
 
 
 def merged_from(opener: ModelHandle) -> MergeRecord | None:
-    """What a model was merged from; None for a model of any other making, or in memory.
+    """Return the record of what a model was merged from; None if it was not merged or is in memory.
 
     Raises:
-        CanonbenchError: its record is damaged.
+        CanonbenchError: the record is damaged.
     """
     edit = edit_of(opener.model, opener.how) if opener.is_name else None
     return None if edit is None else record_of(edit)
 
 
 def with_merge(row: Row, record: MergeRecord | None) -> Row:
-    """The row of a fixed checkpoint with what it was merged from, if it was."""
+    """Add to the row of a fixed checkpoint the edits that it was merged from, if any."""
     if record is None:
         return row
     group = row.comparable_group._asdict()
@@ -178,32 +178,32 @@ def merge_edits(
     trust_remote_code: bool = False,
     say: Callable[[str], None] = to_stderr,
 ) -> MergeRecord:
-    """Merge edits of different tasks into one artefact, which ``load_model`` opens as any other.
+    """Merge edits of different tasks into one artefact, which ``load_model`` opens like any other.
 
-    The result does not depend on the order in which the edits are given.
+    The result does not depend on the order of the edits.
 
     Args:
         edits: finished edit runs, each of one or several tasks, and artefacts that such runs kept.
         out: the new artefact's folder; it appears complete or not at all.
-        how: ``mean``, ``ties`` or ``dare``; of senses ``union``. None for mean, or union. See
-        ``docs/how-to/merging.md``.
-        league: whose candidates are taken from the runs; None for 1e-3.
-        edit_seed: whose, where a run repeated its tasks with several seeds; None for 0.
+        how: ``mean``, ``ties`` or ``dare``; for senses ``union``. None for mean, or for senses union. See
+            ``docs/how-to/merging.md``.
+        league: the league whose chosen candidates are taken from the runs; None for 1e-3.
+        edit_seed: the repetition to take from runs with several seeds; None for 0.
         density: share of each edit's changes that ties and dare keep; None for 0.2.
-        rank: of a merged adapter; None for the sum of the ranks.
-        seed: of what dare drops; None for 0.
-        base: the model that was edited, where it is not where the artefacts say.
+        rank: LoRA rank of a merged adapter; None for the sum of the ranks.
+        seed: random seed of the changes that dare drops; None for 0.
+        base: the model that was edited, if it is not at the place that the artefacts name.
         allow_pickle: read a pickled base too, with ``weights_only=True``.
         trust_remote_code: run Python code that comes with the base.
         say: receives notes.
 
     Returns:
-        What was merged, as ``canonbench_edit.json`` says it.
+        The record of the merge, as stored in ``canonbench_edit.json``.
 
     Raises:
-        UsageError: ``out`` is there already, something is not there or unknown, or an option means nothing here.
-        CanonbenchError: the edits do not go together or cannot be merged, no task was edited, or something cannot be
-            read or written.
+        UsageError: ``out`` exists already, an input is missing, or an option is unknown or does not apply.
+        CanonbenchError: the edits do not match or cannot be merged, no task was edited, or a file cannot be read or
+            written.
     """
     target, options = Path(out), Options(how, league, edit_seed, density, rank, seed)
     if target.exists():
@@ -231,7 +231,7 @@ def merge_edits(
 
 
 def _load_base(part: Part, given: str | Path | None, how: Loading) -> LoadedModel:
-    """The model that was edited, and no other."""
+    """Load the model that was edited, and check that it is the same one."""
     name = given or base_of_edit(part.folder)
     loaded = load_model(name, how)
     require_base(loaded.model, part.edit, part.folder, name)
@@ -239,7 +239,7 @@ def _load_base(part: Part, given: str | Path | None, how: Loading) -> LoadedMode
 
 
 def _merged(model: Any, parts: Sequence[Part], choice: Resolved) -> Any:
-    """The merged model, made of the base in place."""
+    """Turn the base into the merged model, in place."""
     kind = parts[0].edit.kind
     if kind == "peft":
         return merge_adapters(model, [part.folder for part in parts], choice.merging, choice.rank)

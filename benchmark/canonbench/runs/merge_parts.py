@@ -1,8 +1,7 @@
-"""How edits are to be merged: what was asked for, held against what it means for edits of their kind.
+"""The inputs of a merge: its options, the edits to merge, and the record of both.
 
-What was merged: the part of ``canonbench_edit.json`` that says so, under ``merged``.
-
-The edits to merge: what the leagues of finished runs chose, and artefacts that are named themselves.
+``Options`` are resolved for the kind of edit. The edits come from the league choices of finished runs, or are
+artefacts given by path. ``MergeRecord`` is the ``merged`` part of ``canonbench_edit.json``.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ HOWS: dict[str, tuple[How, ...]] = {
     "peft": ("mean", "ties", "dare"),
     "senses": ("union",),
 }
-"""What edits of each kind can be merged by, the default first."""
+"""The ways to merge each kind of edit, default first."""
 LEAGUE = "1e-3"
-"""Whose candidates are taken from runs when nobody says: the widest, in which most tasks have one."""
+"""Default league whose candidates are taken from runs: the widest one, where most tasks have an edit."""
 DENSITY = 0.2
-"""Share of the changes that ``ties`` and ``dare`` keep when nobody says (Yadav et al. 2023, section 4)."""
+"""Default share of the changes that ``ties`` and ``dare`` keep (Yadav et al. 2023, section 4)."""
 
 
 class Options(NamedTuple):
-    """As given; None where nothing was."""
+    """Merge options as the user gave them; None where not given."""
 
     how: str | None = None
     league: str | None = None
@@ -46,7 +45,7 @@ class Options(NamedTuple):
 
 
 class Resolved(NamedTuple):
-    """As meant; None where it means nothing."""
+    """Merge options with defaults filled in; None where an option does not apply."""
 
     how: How
     density: float | None
@@ -56,16 +55,16 @@ class Resolved(NamedTuple):
 
     @property
     def merging(self) -> Merging:
-        """For tensors and adapters."""
+        """The options for merging tensors and adapters."""
         assert self.how != "union", "senses have their own"
         return Merging(self.how, 1.0 if self.density is None else self.density)
 
 
 def require_possible(options: Options) -> None:
-    """What can be told before anything is read.
+    """Check the options before anything is read.
 
     Raises:
-        UsageError: an unknown way to merge, or a number that is out of range.
+        UsageError: an unknown way to merge, or a number out of range.
     """
     every = sorted({how for hows in HOWS.values() for how in hows})
     if options.how is not None and options.how not in every:
@@ -82,10 +81,10 @@ def require_possible(options: Options) -> None:
 
 
 def resolved(options: Options, kind: str, *, from_runs: bool) -> Resolved:
-    """The options with their defaults, for edits of a kind.
+    """Fill in the defaults of the options for edits of the given kind.
 
     Raises:
-        UsageError: an option that means nothing here.
+        UsageError: an option that does not apply.
         CanonbenchError: edits of this kind cannot be merged.
     """
     if kind not in HOWS:
@@ -121,58 +120,58 @@ class _Part(BaseModel):
 
 
 class OwnResult(_Part):
-    """What an edit bought on its task before it was merged, as the row of its run says."""
+    """The result of an edit on its task before the merge, taken from the row of its run."""
 
     delta: float
-    """Change in success of the very model that was merged, points."""
+    """Change in success of the model that was merged, in percentage points."""
     group: dict[str, JsonValue]
-    """The row's comparable group: which data, by which rules."""
+    """The row's comparable group: its data and rules."""
 
 
 class MergedEdit(_Part):
-    """One of the edits."""
+    """One edit that went into the merge."""
 
     task: str
-    """Which it was trained on."""
+    """The task that the edit was trained on."""
     method: str
-    """That made it."""
+    """The editing method."""
     hyperparameters: dict[str, JsonValue]
-    """Of the method."""
+    """The method's hyperparameters."""
     split: str
-    """Whose canonical examples it was trained on."""
+    """The split whose canonical examples it was trained on."""
     seed: int
-    """Of its training."""
+    """The seed of its training."""
     candidate: int
-    """Which of that training's candidates, counted from 1."""
+    """The number of the candidate in that training, counted from 1."""
     fingerprint: str
-    """SHA-256 over the weights of the edited model."""
+    """SHA-256 of the edited model's weights."""
     run: str | None
-    """The run folder, as it was given; null for an artefact that was named itself."""
+    """The run folder, as given; null for an artefact given by path."""
     own: OwnResult | None
-    """Null for an artefact that was named itself."""
+    """The edit's own result; null for an artefact given by path."""
 
 
 class MergeRecord(_Part):
-    """The whole of it."""
+    """The record of a merge."""
 
     how: How
-    """See docs/how-to/merging.md."""
+    """The way of merging; see docs/how-to/merging.md."""
     density: float | None
-    """Share of the changes kept; null where all are."""
+    """Share of the changes kept; null if all are."""
     rank: int | None
-    """Asked for, of a merged adapter; null if none was."""
+    """The requested rank of a merged adapter; null if none was requested."""
     seed: int | None
-    """Of what was dropped at random; null where nothing was."""
+    """Random seed of the dropped changes; null if nothing was dropped at random."""
     league: str | None
-    """Whose candidates were taken from runs; null without runs."""
+    """The league whose candidates were taken from runs; null without runs."""
     edits: list[MergedEdit]
-    """One per task."""
+    """The merged edits, one per task."""
     unedited: list[str]
-    """Tasks of the runs that have no candidate in that league."""
+    """Tasks of the runs without a candidate in that league."""
 
 
 def record_of(edit: EditFile) -> MergeRecord | None:
-    """What an artefact was merged from; None if it was not merged.
+    """Return the record of what an artefact was merged from; None if it was not merged.
 
     Raises:
         CanonbenchError: the record is damaged.
@@ -183,27 +182,27 @@ def record_of(edit: EditFile) -> MergeRecord | None:
 
 
 class Part(NamedTuple):
-    """One edit of one task."""
+    """One edit of one task, to be merged."""
 
     folder: Path
-    """The artefact."""
+    """The artefact's folder."""
     edit: EditFile
     said: MergedEdit
 
 
 class Parts(NamedTuple):
-    """All of them, in the standard order of their tasks, whatever the order in which they were given."""
+    """All edits to merge, in the standard order of their tasks, whatever order they were given in."""
 
     parts: list[Part]
     unedited: list[str]
-    """Tasks that have no candidate in the league."""
+    """Tasks without a candidate in the league."""
 
 
 def is_run(given: Path) -> bool:
-    """Whether this is a run folder rather than an artefact.
+    """Return whether ``given`` is a run folder rather than an artefact.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: the folder does not exist.
         CanonbenchError: it is neither.
     """
     if not given.is_dir():
@@ -216,16 +215,16 @@ def is_run(given: Path) -> bool:
 
 
 def read_parts(given: Iterable[Path], league: str, seed: int) -> Parts:
-    """The edits that runs and artefacts stand for.
+    """Collect the edits to merge from runs and artefacts.
 
     Args:
         given: run folders and artefacts.
-        league: whose candidates are taken from the runs.
-        seed: whose, where a run repeated its tasks with several.
+        league: the league whose chosen candidates are taken from the runs.
+        seed: the repetition to take from runs with several seeds.
 
     Raises:
-        UsageError: a run has no such league or seed.
-        CanonbenchError: a run is no edit run or kept no artefact, an artefact does not say what it is, a task is there
+        UsageError: a run does not have this league or seed.
+        CanonbenchError: a run is not an edit run or kept no artefact, an artefact's record is incomplete, a task occurs
             twice, or no task was edited.
     """
     parts: dict[str, Part] = {}
@@ -246,13 +245,13 @@ def read_parts(given: Iterable[Path], league: str, seed: int) -> Parts:
 
 
 def in_order(tasks: Iterable[str]) -> list[str]:
-    """The standard tasks in their order, then others by name."""
+    """Sort tasks: the standard ones in their own order, then others by name."""
     names = set(tasks)
     return [*(name for name in TASKS if name in names), *sorted(names - set(TASKS))]
 
 
 def require_alike(parts: Sequence[Part]) -> None:
-    """CanonbenchError unless all are edits of one base, of one kind; what differs is named."""
+    """Raise CanonbenchError unless all are edits of one kind of the same base; the message names what differs."""
     first, *others = parts
     for other in others:
         for what, one, two in (
@@ -268,7 +267,7 @@ def require_alike(parts: Sequence[Part]) -> None:
 
 
 def _of_run(path: Path, league: str, seed: int) -> Iterator[tuple[str | None, Part | None]]:
-    """Per task of a run its edit, or the task's name where the league took none."""
+    """Return for each task of a run its edit, or the task's name if no candidate was chosen in the league."""
     row = RunFolder(path).row()
     if row.leagues is None:
         raise CanonbenchError(f"{path} is no edit run, so it has no candidates to merge")

@@ -1,8 +1,7 @@
-"""The two models of an evaluation, one in memory at a time: the base first, then the edited one.
+"""Prepare the models of an evaluation: load, fingerprint, tokenise, and check that they can be scored and compared.
 
-Look at a model before it is scored: what it is, what it would be asked, and whether it can be.
-
-What a run is: all that its row's numbers depend on. A run folder keeps to one identity.
+Only one model is in memory at a time, the base first and then the edited one. ``run_identity`` collects everything
+that a row's numbers depend on; a run folder belongs to one identity.
 """
 
 from __future__ import annotations
@@ -40,17 +39,17 @@ ModelLike = str | Path | Any
 
 @dataclass(frozen=True)
 class ModelHandle:
-    """How to get at one of the two models, as often as needed."""
+    """A way to load one of the two models, as often as needed."""
 
     model: ModelLike
     tokenizer: Any
     how: Loading
     base: str | Path | None = None
-    """For an adapter: the base to put it on."""
+    """For an adapter: the base to apply it to."""
 
     @property
     def is_name(self) -> bool:
-        """Whether the model is loaded from a name (and can be let go and loaded again)."""
+        """Whether the model is loaded from a name, so that it can be freed and loaded again."""
         return isinstance(self.model, str | Path)
 
     def open(self) -> LoadedModel:
@@ -62,7 +61,7 @@ class ModelHandle:
         )
 
     def open_again(self, mark: Fingerprint) -> LoadedModel:
-        """Load the model once more; CanonbenchError if it is not what it was when ``mark`` was taken."""
+        """Load the model again. CanonbenchError if it no longer matches the fingerprint ``mark``."""
         loaded = self.open()
         require_unchanged(loaded, mark)
         return loaded
@@ -71,9 +70,9 @@ class ModelHandle:
 def model_handles(
     model: ModelLike, base: ModelLike | None, tokenizer: Any, how: Loading
 ) -> tuple[ModelHandle, ModelHandle | None]:
-    """The edited model and its base; an adapter's base is the one it names unless ``base`` is given.
+    """Return handles of the edited model and its base. An adapter names its own base unless ``base`` is given.
 
-    An ensemble's is its large model; there ``base`` is that of the small edit.
+    The base of an ensemble is its large model; ``base`` is then the base of its small edit.
 
     Raises:
         UsageError: a model in memory without a tokenizer.
@@ -89,14 +88,14 @@ def model_handles(
 
 
 def free(loaded: LoadedModel) -> None:
-    """Let go of a model's memory before the next one is loaded."""
+    """Free a model's memory before the next one is loaded."""
     loaded.model = None
     gc.collect()
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model that has been looked at; true also after it was let go."""
+    """The facts about a checked model; they stay valid after the model is freed."""
 
     loaded: LoadedModel
     fingerprint: Fingerprint
@@ -107,10 +106,10 @@ class Prepared:
 
 
 def prepare(opener: ModelHandle, asked: EvalSpec, questions: Sequence[TaskRows]) -> Prepared:
-    """Load a model, take its fingerprint, tokenise all that it will be asked and see that it fits.
+    """Load a model, take its fingerprint, tokenise all requests and check that they fit.
 
     Raises:
-        CanonbenchError: the model cannot be loaded or scored, or a text is too long for it; it is named.
+        CanonbenchError: the model cannot be loaded or scored, or a text is too long for it; the message names it.
     """
     loaded = opener.open()
     encoder = Encoder.of(loaded.tokenizer)
@@ -127,10 +126,10 @@ def prepare(opener: ModelHandle, asked: EvalSpec, questions: Sequence[TaskRows])
 
 
 def require_comparable(edited: Prepared, base: Prepared) -> None:
-    """Base and edited must share a vocabulary and a tokenisation, and differ in weights.
+    """Check that base and edited model share vocabulary and tokenisation, and differ in weights.
 
     Raises:
-        CanonbenchError: they do not; what to do is said.
+        CanonbenchError: they do not; the message says what to do.
     """
     if edited.vocabulary != base.vocabulary:
         raise CanonbenchError(
@@ -146,7 +145,7 @@ def require_comparable(edited: Prepared, base: Prepared) -> None:
 
 @contextmanager
 def _about(loaded: LoadedModel) -> Iterator[None]:
-    """Let an error name the model, of which a run has two."""
+    """Add the model's name to errors raised inside, since a run has two models."""
     try:
         yield
     except CanonbenchError as error:
@@ -156,14 +155,14 @@ def _about(loaded: LoadedModel) -> Iterator[None]:
 def run_identity(
     asked: EvalSpec, seen: Prepared, batch_tokens: int | None, *, named: Mapping[str, Any], hashed: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """First what a person would name, then by content: the first difference between two runs is what people are told.
+    """Build a run's identity: names first, then content hashes, since errors report the first difference.
 
     Args:
-        asked: which data, by which rules.
-        seen: the model that is asked.
-        batch_tokens: what goes through it at once.
-        named: what else of the verb a person would name.
-        hashed: what else of it is known by content.
+        asked: the data and the rules.
+        seen: the model to score.
+        batch_tokens: tokens per forward pass.
+        named: further entries of the command that users know by name.
+        hashed: further entries that are identified by content.
     """
     return {
         **named,

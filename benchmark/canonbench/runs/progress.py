@@ -1,7 +1,4 @@
-"""How fast work goes, and how long what is left will take.
-
-Progress for people: a bar on a terminal, plain lines elsewhere, silence on request.
-"""
+"""Report progress and estimate the time left: a bar on a terminal, plain lines elsewhere, nothing on request."""
 
 from __future__ import annotations
 
@@ -22,31 +19,31 @@ if TYPE_CHECKING:
 
 
 HALF_LIFE = 60.0
-"""Seconds of work after which a measurement counts half: a run gets slower and faster."""
+"""Half-life, in seconds of work, of a speed measurement, since the speed changes during a run."""
 
 
 @dataclass
 class Pace:
-    """Of one kind of work, in units of its own: tokens scored, optimiser steps."""
+    """The speed of one kind of work, in its own units: tokens scored, or optimiser steps."""
 
     units: float = 0.0
     seconds: float = 0.0
 
     def add(self, units: float, seconds: float) -> None:
-        """So much was done in so long."""
+        """Record that ``units`` of work took ``seconds``."""
         kept = 0.5 ** (seconds / HALF_LIFE)
         self.units = kept * self.units + units
         self.seconds = kept * self.seconds + seconds
 
     def time_for(self, units: float) -> float | None:
-        """Seconds that so much will take; None while nothing is known."""
+        """Return the seconds that ``units`` of work will take; None before the first measurement."""
         if not units:
             return 0.0
         return units * self.seconds / self.units if self.units and self.seconds else None
 
 
 def span(seconds: float) -> str:
-    """A time for people: ``42 s``, ``7 min``, ``3 h 20 min``."""
+    """Format a duration: ``42 s``, ``7 min``, ``3 h 20 min``."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -54,30 +51,30 @@ def span(seconds: float) -> str:
 
 
 SMOOTHING = 0.9
-"""Weight of what came before in the smoothed training loss."""
+"""Weight of the previous value in the smoothed training loss."""
 EVERY = 10.0
 """Seconds between two plain lines."""
 
 
 class Training(NamedTuple):
-    """Where a training stands."""
+    """The state of one training."""
 
     what: str
     step: int
     """Optimiser steps done."""
     steps: int
-    """Those there will be."""
+    """Optimiser steps in total."""
     loss: float
-    """Of the last step."""
+    """Training loss of the last step."""
     smoothed: float
-    """Exponential mean over the steps so far."""
+    """Exponential moving average of the loss so far."""
 
 
 @dataclass
 class Progress:
     """Counts scored tokens and training steps against what is expected, and estimates the time left.
 
-    Scoring is told to ``show(done, total, what)``, training to ``show_training``; notes go to ``say``.
+    Scoring is reported to ``show(done, total, what)``, training to ``show_training``, and notes to ``say``.
     """
 
     say: Callable[[str], None] = lambda _line: None
@@ -87,49 +84,49 @@ class Progress:
     clock: Callable[[], float] = time.monotonic
     done: int = field(default=0, init=False)
     folder: Path | None = field(default=None, init=False)
-    """Where the run's results will lie, once that is known."""
+    """The folder of the run's results, once it is known."""
     _scoring: Pace = field(default_factory=Pace, init=False)
     _steps: Pace = field(default_factory=Pace, init=False)
     _trainings: int = field(default=0, init=False)
-    """Still to begin."""
+    """Number of trainings that have not started yet."""
     _training: Training | None = field(default=None, init=False)
     _last: float | None = field(default=None, init=False)
-    """When something was last reported."""
+    """Time of the last report."""
 
     def in_folder(self, folder: Path) -> None:
-        """The results will lie there."""
+        """Set the folder of the run's results."""
         self.folder = folder
         self.say(f"run folder: {folder}")
 
     def expect(self, tokens: int) -> None:
-        """More work became known; less, where ``tokens`` is negative."""
+        """Add ``tokens`` to the expected work; a negative number removes some."""
         self.total += tokens
         if self._last is None:
             self._elapsed()  # work begins now
 
     def expect_trainings(self, number: int) -> None:
-        """So many more trainings will begin."""
+        """Add ``number`` trainings to the expected work."""
         self._trainings += number
 
     def advance(self, tokens: int, what: str) -> None:
-        """Some of it is done."""
+        """Record that ``tokens`` have been scored."""
         self._scoring.add(tokens, self._elapsed())
         self.skip(tokens, what)
 
     def skip(self, tokens: int, what: str) -> None:
-        """Some of it was done before: it took no time."""
+        """Record that ``tokens`` were scored in an earlier run and took no time now."""
         self.done += tokens
         self._elapsed()
         self.show(self.done, self.total, what)
 
     def training(self, what: str, step: int, steps: int, loss: float) -> None:
-        """One more optimiser step of the training ``what``; ``step`` of ``steps`` are done."""
+        """Record an optimiser step of the training ``what``; ``step`` of ``steps`` are done."""
         before, seconds = self._training, self._elapsed()
         typical = True
         if before is None or before.what != what:
             before = Training(what, 0, steps, loss, loss)
             self._trainings = max(self._trainings - 1, 0)
-            typical = steps == 1  # the first of several waited for the model to load
+            typical = steps == 1  # the time of the first of several steps includes loading the model
         if typical:
             self._steps.add(step - before.step, seconds)
         smoothed = SMOOTHING * before.smoothed + (1 - SMOOTHING) * loss
@@ -137,7 +134,7 @@ class Progress:
         self.show_training(self._training)
 
     def left(self) -> float | None:
-        """Seconds that all known work will take; None while too little is known."""
+        """Return the seconds left for all known work; None while too little is known."""
         at = self._training
         if at is None and self._trainings:
             return None
@@ -146,7 +143,7 @@ class Progress:
         return None if scoring is None or training is None else scoring + training
 
     def _elapsed(self) -> float:
-        """Seconds since last asked: the time that the work just reported took."""
+        """Return the seconds since the last call, which is the time of the work just reported."""
         now = self.clock()
         before, self._last = self._last, now
         return 0.0 if before is None else now - before
@@ -154,7 +151,7 @@ class Progress:
 
 @contextmanager
 def terminal_progress() -> Iterator[Progress]:
-    """Bars with what is done and the time left if standard error is a terminal, else a line every ten seconds."""
+    """Show bars with the time left if standard error is a terminal, else print a line every ten seconds."""
     if sys.stderr.isatty():
         with _bars() as progress:
             yield progress
@@ -163,7 +160,7 @@ def terminal_progress() -> Iterator[Progress]:
 
 
 def plain_progress(say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> Progress:
-    """Progress as lines of text, one every ten seconds."""
+    """Report progress as lines of text, one every ten seconds."""
     progress = Progress(say=say, clock=clock)
     last = clock()
 
@@ -186,7 +183,7 @@ def plain_progress(say: Callable[[str], None], clock: Callable[[], float] = time
 
 @contextmanager
 def _bars() -> Iterator[Progress]:
-    """A bar for scoring, and below it one for training once there is some."""
+    """Show a bar for scoring, and below it one for training once that starts."""
 
     console = Console(stderr=True)
     columns = (

@@ -1,7 +1,4 @@
-"""What measuring a unit gives.
-
-What one run asks of a model: per task and for general text, a list of requests with their origins.
-"""
+"""The requests that a run scores, per task and for general text, and the log-likelihoods that come back."""
 
 from __future__ import annotations
 
@@ -21,23 +18,23 @@ from canonbench.suite import General, GeneralPart, Suite, Task
 
 @dataclass(frozen=True)
 class Measured:
-    """A unit's log-likelihoods."""
+    """The log-likelihoods of one unit."""
 
     sums: npt.NDArray[np.float64]
-    """(requests,) nats."""
+    """(requests,) log-likelihoods in nats."""
     seconds: float
     tokens: Mapping[int, npt.NDArray[np.float64]] | None = None
-    """Per request, those of its scored tokens; of bases whose edits may leave some as they are."""
+    """Per request, the log-likelihoods of its scored tokens (nats); kept only for bases whose edits may reuse them."""
 
 
 NOISE_CHUNKS = 256
-"""Chunks of G that the base is scored on twice. Rounding errors of fewer chunks cancel less, so the noise floor read
-off them is, if anything, too high."""
+"""Chunks of G that the base is scored on twice. Rounding errors of fewer chunks cancel less, so the
+estimated noise floor is, if anything, too high."""
 
 
 @dataclass(frozen=True)
 class TaskRows:
-    """The rows of one task that are scored, as tables with the columns of ``suite.rows.COLUMNS``."""
+    """The rows of one task to score, as tables with the columns of ``suite.rows.COLUMNS``."""
 
     task: Task
     evaluation: Any
@@ -60,7 +57,7 @@ class RequestBatch:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over every token id and every start: what was asked, whatever text it came from."""
+        """SHA-256 over all token ids and start positions: identifies the requests independently of their texts."""
         hasher = hashlib.sha256()
         for ids, start in self.requests:
             hasher.update(np.asarray([len(ids), start, *ids], dtype=np.int64).tobytes())
@@ -68,17 +65,17 @@ class RequestBatch:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of all requests, as given."""
+        """Total number of tokens in the requests, as given."""
         return sum(len(ids) for ids, _ in self.requests)
 
     @property
     def n_scored(self) -> npt.NDArray[np.int64]:
-        """(requests,) how many tokens of each are scored."""
+        """(requests,) number of scored tokens in each."""
         return np.asarray([len(ids) - start for ids, start in self.requests], dtype=np.int64)
 
 
 def question(suite: Suite, name: str, split: str, protocol: Protocol, limit: int | None) -> TaskRows:
-    """The evaluation rows and hard negatives of a task; ``limit`` keeps the first so many of each.
+    """Read the evaluation rows and hard negatives of a task; ``limit`` keeps only the first ones of each.
 
     Raises:
         CanonbenchError: a file has no rows.
@@ -91,7 +88,7 @@ def question(suite: Suite, name: str, split: str, protocol: Protocol, limit: int
 
 
 def task_unit(rows: TaskRows, encoder: Encoder) -> RequestBatch:
-    """A task's requests: E with its first continuation, E with its second where the loss has one, then H."""
+    """Build a task's requests: E with its first continuation, E with its second if the loss is a pair, then H."""
     blocks = [(rows.evaluation, "suffix_a")]
     if rows.is_pair:
         blocks.append((rows.evaluation, "suffix_b"))
@@ -102,22 +99,22 @@ def task_unit(rows: TaskRows, encoder: Encoder) -> RequestBatch:
 
 
 def general_unit(general: General, part: GeneralPart, limit: int | None, encoder: Encoder) -> RequestBatch:
-    """The chunks of one part of general text."""
+    """Build the requests for the chunks of one part of general text."""
     table = _first(general.texts(part), limit, general.root / general.files(part)[0].path)
     return RequestBatch("general", encoder.texts(list(table["text"]), list(table["origin"])), list(table["origin"]))
 
 
 def noise_unit(units: Sequence[RequestBatch]) -> list[RequestBatch]:
-    """The chunks of G that the base is scored on again, batched differently; none without general text."""
+    """Return the chunks of G that the base is scored on again in different batches; empty without general text."""
     found = [unit for unit in units if unit.name == "general"]
     return [RequestBatch("noise", unit.requests[:NOISE_CHUNKS], unit.origins[:NOISE_CHUNKS]) for unit in found]
 
 
 def require_same(edited: list[RequestBatch], base: list[RequestBatch]) -> None:
-    """Base and edited model must be asked the very same token ids.
+    """Check that base and edited model get the same token ids.
 
     Raises:
-        CanonbenchError: their tokenizers disagree; the first row that shows it is named.
+        CanonbenchError: their tokenizers disagree; the message names the first differing row.
     """
     for one, other in zip(edited, base, strict=True):
         for place, (asked, also) in enumerate(zip(one.requests, other.requests, strict=True)):

@@ -1,6 +1,7 @@
-"""From examples and the facts of a run to its row.
+"""Build a run's row and the columns of its examples.parquet.
 
-examples.parquet: every example's log-probabilities and loss, base and edited, from which every number follows.
+examples.parquet holds the log-probabilities and loss of every example, for the base and the edited model; every
+number in the row is computed from it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "peft", "safetensors", "nump
 
 
 class Described(NamedTuple):
-    """What a row says of a model, which need not be in memory any more."""
+    """The facts about a model that go into a row; the model itself may already be freed."""
 
     source: Source
     dtype: str
@@ -47,17 +48,17 @@ class Described(NamedTuple):
 
     @staticmethod
     def of(loaded: LoadedModel, fingerprint: Fingerprint) -> Described:
-        """Of a model in memory."""
+        """Collect the facts about a model in memory."""
         return Described(loaded.source, loaded.dtype, loaded.device, fingerprint.key)
 
     @property
     def reference(self) -> ModelReference:
-        """What it is called."""
+        """The model's name, as in rows."""
         return reference(self.source)
 
 
 def reference(source: Source) -> ModelReference:
-    """A model by name."""
+    """Return the name of a model, as in rows."""
     return ModelReference(name=source.name, source=source.kind, revision=source.revision)
 
 
@@ -69,7 +70,7 @@ def build_row(
     base_fingerprint: str | None,
     seconds: float,
 ) -> Row:
-    """The row of a fixed checkpoint; every number is computed from ``examples`` by ``leaderboard.aggregate``."""
+    """Build the row of a fixed checkpoint; ``leaderboard.aggregate`` computes every number from ``examples``."""
     computed = aggregate(examples, tasks=task_specs(asked), protocol=asked.protocol, general=general_text(asked))
     return Row(
         **_facts(asked, model, seconds),
@@ -94,16 +95,16 @@ def build_edit_row(
     reported: Mapping[str, Mapping[str, int]],
     seconds: float,
 ) -> Row:
-    """The row of an edit run; every number is computed from ``examples`` by ``leaderboard.aggregate_edits``.
+    """Build the row of an edit run; ``leaderboard.aggregate_edits`` computes every number from ``examples``.
 
     Args:
-        asked: which data, by which rules.
+        asked: the data and the rules.
         examples: the columns of examples.parquet.
         base: the model that was edited.
-        method: its name and hyperparameters.
-        choices: by league, task and seed, the candidate taken.
-        reported: by league and task, the candidate chosen on val.
-        seconds: spent on training and scoring.
+        method: the method's name and hyperparameters.
+        choices: the candidate taken, by league, task and seed.
+        reported: the candidate chosen on val, by league and task.
+        seconds: time spent on training and scoring.
     """
     general = general_text(asked)
     assert general is not None
@@ -130,7 +131,7 @@ def build_edit_row(
 
 
 def _facts(asked: EvalSpec, model: Described, seconds: float) -> dict[str, Any]:
-    """What every measured row says of the run."""
+    """Return the fields that every measured row has in common."""
     return {
         "schema": 3,
         "state": "measured",
@@ -154,20 +155,20 @@ def _facts(asked: EvalSpec, model: Described, seconds: float) -> dict[str, Any]:
 
 
 def task_specs(asked: EvalSpec) -> dict[str, TaskSpec]:
-    """Loss and threshold of every task of the run."""
+    """Return the loss and threshold of every task of the run."""
     tasks = [asked.suite.task(name).task for name in asked.tasks]
     return {task.name: TaskSpec(task.loss, task.threshold) for task in tasks}
 
 
 def general_text(asked: EvalSpec) -> GeneralText | None:
-    """The general text of the run, by name and content."""
+    """Return the name and content hash of the run's general text; None without one."""
     if asked.general is None:
         return None
     return GeneralText(asked.general.name, asked.general.data_hash(asked.general_part))
 
 
 def peak_memory(device: torch.device) -> int:
-    """Peak memory in bytes: of the GPU where the model is on one, else resident memory of the process."""
+    """Return peak memory in bytes: of the GPU if the model is on one, else resident memory of the process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, KiB on Linux
@@ -175,7 +176,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def versions() -> dict[str, str]:
-    """Of all that numbers may depend on."""
+    """Return the versions of everything that the numbers may depend on."""
     return {
         "python": platform.python_version(),
         "canonbench": __version__,
@@ -188,7 +189,7 @@ Columns = dict[str, Column]
 
 
 def task_columns(rows: TaskRows, unit: RequestBatch, edited: Measured, base: Measured | None) -> list[Columns]:
-    """The evaluation rows and hard negatives of one task as two blocks of columns."""
+    """Build the columns of one task: a block for its evaluation rows and one for its hard negatives."""
     n, n_hard = len(rows.evaluation), len(rows.hard_negatives)
     bounds = [n, 2 * n] if rows.is_pair else [n]
     blocks = np.split(np.arange(n * len(bounds) + n_hard), bounds)
@@ -202,10 +203,10 @@ def task_columns(rows: TaskRows, unit: RequestBatch, edited: Measured, base: Mea
 
 
 def general_columns(unit: RequestBatch, edited: Measured, base: Measured | None, again: Measured | None) -> Columns:
-    """General text: one row per chunk, its loss the chunk's summed NLL.
+    """Build the columns of general text: one row per chunk, whose loss is the summed NLL.
 
     Args:
-        again: the base's second scores of the first so many chunks, batched differently: the noise floor.
+        again: the base's second scores of the first chunks, batched differently, for the noise floor.
     """
     n = len(unit.requests)
     table = {"subject": [""] * n, "clean": [True] * n}

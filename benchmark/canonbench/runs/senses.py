@@ -1,4 +1,4 @@
-"""Which senses a task's canonical examples choose, and which words they promote, before and after an edit."""
+"""Show the senses that a task's canonical examples choose, and the words they promote before and after an edit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from canonbench.runs.spec import EvalSpec, announce, resolve
 from canonbench.suite import Suite
 
 WORDS = 5
-"""Words that are shown of each sense."""
+"""Default number of words shown per sense."""
 
 
 def sense_words(
@@ -38,22 +38,22 @@ def sense_words(
     allow_pickle: bool = False,
     say: Callable[[str], None] = to_stderr,
 ) -> list[ShownSense]:
-    """The senses that sense finetuning would train, or has trained, by falling importance.
+    """Return the senses that sense finetuning would train, or has trained, most important first.
 
     Args:
-        model: a Backpack, or what an edit run kept of one whose senses were edited.
-        task: whose canonical examples choose.
-        base: the model that was edited, where it is not where the artefact says.
+        model: a Backpack, or an edit run's artefact with edited senses.
+        task: the task whose canonical examples choose the senses.
+        base: the model that was edited, if it is not at the place that the artefact names.
         suite, general: as for ``edit``.
-        split: whose canonical examples; what an artefact of the task was trained on, else val, unless given.
-        settings: of the method ``senses``; those that an artefact of the task was made with, unless given.
-        words: how many are shown of each sense.
+        split: the split of the canonical examples; None for the one an artefact of the task was trained on, else val.
+        settings: settings of the method ``senses``, on top of those that an artefact of the task was made with.
+        words: number of words to show per sense.
         device, allow_pickle: as for ``edit``.
         say: receives notes.
 
     Raises:
         UsageError: an unknown name, or a setting that the method does not have.
-        CanonbenchError: the model is no Backpack, the artefact does not edit senses, or something cannot be read.
+        CanonbenchError: the model is not a Backpack, the artefact does not edit senses, or a file cannot be read.
     """
     how = Loading(device, trust=Trust(allow_pickle), say=say)
     asked = resolve(
@@ -61,7 +61,7 @@ def sense_words(
     )
     if len(asked.tasks) != 1:
         raise UsageError(f"one task at a time, not {task}")
-    parse_settings(SensesSettings, settings or {})  # a misspelled name is told before anything is loaded
+    parse_settings(SensesSettings, settings or {})  # reports a misspelled name before anything is loaded
     record = edit_of(model, how)
     if record is not None and record.kind != "senses":
         raise CanonbenchError(f"{model} is an edit, but not of senses: there is no before and after to show")
@@ -85,7 +85,7 @@ def sense_words(
 
 
 def _made(edit: EditFile | None, task: str) -> dict[str, Any]:
-    """What an artefact says of how the edit for a task came about; nothing if it is for others, or does not say."""
+    """Return an artefact's record of how the edit for ``task`` was made; empty if it has none for this task."""
     if edit is None:
         return {}
     merged = record_of(edit)
@@ -94,7 +94,7 @@ def _made(edit: EditFile | None, task: str) -> dict[str, Any]:
 
 
 def _request(asked: EvalSpec, made: Mapping[str, Any], settings: Mapping[str, Any]) -> EditRequest[SensesSettings]:
-    """What sense finetuning was asked, or would be; a method of one's own that edits senses has other settings."""
+    """Build the request to sense finetuning. Settings that only a user's own method has are dropped."""
     known = {name: value for name, value in made.get("hyperparameters", {}).items() if name in names(SensesSettings)}
     given: SensesSettings = parse_settings(SensesSettings, known | dict(settings))
     return edit_request(asked, asked.tasks[0], made.get("seed", 0), given)
@@ -117,7 +117,7 @@ def _shown(
 
 
 def _promoted(model: Any, tokenizer: Any, senses: Tensor, count: int) -> list[list[Word]]:
-    """Per sense (N, D), the words of highest logit."""
+    """Return, for each of the N senses (N, D), the words with the highest logits."""
     found = []
     for sense in senses:
         logits = model.lm_head(sense).float()[: len(tokenizer)]
@@ -127,14 +127,14 @@ def _promoted(model: Any, tokenizer: Any, senses: Tensor, count: int) -> list[li
 
 
 def spelled(tokenizer: Any, token: int) -> str:
-    """A token for people: its leading space as ``_``, what cannot be seen escaped.
+    """Make a token readable: a leading space becomes ``_``, invisible characters are escaped.
 
-    A token that is no text by itself, such as a part of a character, is spelled as in the vocabulary.
+    A token that is not text by itself, such as part of a character, is spelled as in the vocabulary.
     """
     (piece,) = tokenizer.convert_ids_to_tokens([token])
     text = tokenizer.convert_tokens_to_string([piece])
     if piece.startswith("▁") and not text.startswith(" "):
-        text = f" {text}"  # SentencePiece drops the space where a text begins
+        text = f" {text}"  # SentencePiece drops the space at the start of a text
     if "\ufffd" in text:
         text = piece
     seen = "".join(each if each.isprintable() else escaped(each) for each in text)

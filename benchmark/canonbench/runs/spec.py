@@ -1,4 +1,4 @@
-"""What the caller asked for, checked and made definite."""
+"""Check the caller's arguments and resolve names to data and rules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SplitName = Literal["val", "test"]
 
 @dataclass(frozen=True)
 class EvalSpec:
-    """Which data, by which rules."""
+    """The data and the rules of an evaluation."""
 
     suite: Suite
     tasks: list[str]
@@ -28,7 +28,7 @@ class EvalSpec:
 
     @property
     def general_part(self) -> GeneralPart:
-        """Which part of G is scored: the split's own, or all of it where the protocol says so."""
+        """The part of G to score: the split's own, or all of it if the protocol says so."""
         return "all" if self.protocol.general == "all" else self.split
 
 
@@ -41,10 +41,10 @@ def resolve(
     protocol_name: str,
     limit: int | None,
 ) -> EvalSpec:
-    """Look every name up, before anything expensive happens.
+    """Resolve every name before anything expensive happens.
 
     Raises:
-        UsageError: an unknown suite, task, split, general text or protocol; a limit or seed that is out of range.
+        UsageError: an unknown suite, task, split, general text or protocol; a limit or seed out of range.
         CanonbenchError: the suite or the protocol file cannot be read.
     """
     if limit is not None:
@@ -58,28 +58,28 @@ def resolve(
     chosen = None if general == "none" else loaded.general(general)
     rules = read_protocol(protocol_name)
     for name in rules.thresholds:
-        if name not in loaded.tasks:  # a threshold for it would silently do nothing
+        if name not in loaded.tasks:  # a threshold for an unknown task would be silently ignored
             raise unknown_name("task", name, loaded.tasks, where=f"in the thresholds of {protocol_name}")
     return EvalSpec(loaded, names, split, chosen, rules, limit)  # type: ignore[arg-type]
 
 
 def require_batch_tokens(batch_tokens: int | None) -> None:
-    """UsageError if it is no number of tokens; None is for auto."""
+    """Raise UsageError unless ``batch_tokens`` is a positive number of tokens, or None for auto."""
     if batch_tokens is not None:
         require_whole("batch_tokens", batch_tokens, 1, LARGEST_COUNT)
 
 
 def with_leagues(protocol: Protocol, leagues: Iterable[str | float] | None) -> Protocol:
-    """The protocol with these leagues only; each is judged by itself, so which others there are changes nothing.
+    """Return the protocol with only these leagues. Leagues are independent, so removing some changes no others.
 
     Raises:
-        CanonbenchError: an ε is no positive number.
+        CanonbenchError: an ε is not a positive number.
     """
     return protocol if leagues is None else replace(protocol, leagues=read_leagues(list(leagues)))
 
 
 def announce(asked: EvalSpec, say: Callable[[str], None], *, by_default: bool) -> None:
-    """Say which data are scored; where nobody named the suite, also why it is this one."""
+    """Report the data to be scored and, if the suite was chosen by default, why it was."""
     name = asked.suite.name
     if by_default and name == "mini":
         name += " (the published one is not at hand; 'canonbench data fetch published' brings it)"
@@ -89,7 +89,7 @@ def announce(asked: EvalSpec, say: Callable[[str], None], *, by_default: bool) -
 
 
 def read_protocol(name: str) -> Protocol:
-    """A standard protocol by name, or a user's YAML file."""
+    """Read a standard protocol by name, or a user's YAML file."""
     path = Path(name)
     if name in PROTOCOLS or path.suffix not in (".yaml", ".yml"):
         return protocol(name)

@@ -1,4 +1,4 @@
-"""One trial of an edit run: one task, one seed; from training to the choice of a candidate in each league."""
+"""One trial of an edit run (one task, one seed), from training to the choice of a candidate in each league."""
 
 from __future__ import annotations
 
@@ -41,53 +41,53 @@ class Outcome(NamedTuple):
 
     candidates: list[Candidate]
     choice: dict[str, int]
-    """League to candidate; 0 = the unedited model."""
+    """The candidate chosen in each league; 0 is the unedited model."""
     columns: list[Columns]
-    """The examples of every candidate that was chosen."""
+    """The columns of examples.parquet for every chosen candidate."""
 
 
 @dataclass
 class Trial:
-    """A task and a seed, and what was found so far."""
+    """One task and seed, with the candidates scored so far."""
 
     run: EditRun
     task: str
     seed: int
     caps: Mapping[str, int] | None
-    """On test: league to the candidate chosen on val. On val: None."""
+    """On test: the candidate chosen on val, by league. On val: None."""
     scored: dict[int, Scored] = field(default_factory=dict)
     answers: dict[int, Answers] = field(default_factory=dict)
-    """What each candidate, as the method yielded it, said of the run's first sequences."""
+    """Each candidate's outputs on the run's first sequences, taken when the method yielded it."""
 
     @property
     def name(self) -> str:
-        """For people."""
+        """The trial's name in messages."""
         return f"{self.task} seed {self.seed}"
 
     @property
     def protocol(self) -> Protocol:
-        """By which candidates are chosen."""
+        """The protocol by which candidates are chosen."""
         return self.run.asked.protocol
 
     @property
     def record(self) -> Path:
-        """The finished trial's candidates and choice; it is written last."""
+        """Path of the record of the trial's candidates and choices; written last."""
         return self.run.folder.path / "trials" / f"{self.task}-seed-{self.seed}.json"
 
     @property
     def artefacts(self) -> Path:
-        """Where the candidates that are kept lie."""
+        """Folder of the kept candidates."""
         return self.run.folder.artefacts(self.task, self.seed)
 
     def artefact(self, number: int) -> Path:
-        """Where one of them lies."""
+        """Return the folder of one kept candidate."""
         return self.run.folder.artefact(self.task, self.seed, number)
 
     def finish(self) -> Outcome:
-        """Do what is not done yet.
+        """Run the trial, or read its record if it is already complete.
 
         Raises:
-            MethodError: the method yielded nothing that could be scored.
+            MethodError: the method yielded no candidate that could be scored.
             CanonbenchError: something outside the method failed, such as a full disk.
         """
         if not self.record.is_file():
@@ -103,7 +103,7 @@ class Trial:
         return Outcome(found, choice, [read_parquet(examples)] if examples.is_file() else [])
 
     def _on_val(self) -> dict[str, int]:
-        """Measure every candidate as it is yielded; what is chosen in the end is opened again, and must be the same."""
+        """Score every candidate as it is yielded. Chosen ones are loaded from disk again and must be unchanged."""
         base = self.run.fresh_base()
         skeleton = Skeleton(base.model)
 
@@ -138,7 +138,7 @@ class Trial:
         return choose_on_val([Judged(each.number, each.ratio, each.success or 0.0) for each in found], self.protocol)
 
     def _on_test(self, chosen: Mapping[str, int]) -> dict[str, int]:
-        """Train up to the latest candidate that can be taken, then measure from there down until nothing is open."""
+        """Train up to the latest allowed candidate, then score from it downwards until every league is decided."""
         trained = self._kept_candidates(max(chosen.values()))
         caps = {label: min(number, max(trained, default=UNEDITED)) for label, number in chosen.items()}
         ratios: dict[int, float] = {}
@@ -151,7 +151,7 @@ class Trial:
         return choose_on_test(ratios, caps, self.protocol)
 
     def _measure_kept(self, trained: Trained) -> None:
-        """Open a kept candidate and measure it; one that is not as it was yielded, or not finite, is in no league."""
+        """Score a kept candidate. One that changed since it was yielded, or is not finite, is in no league."""
         try:
             model, base = self._open(trained.number)
             with self._blaming_the_method(trained.number):
@@ -160,7 +160,7 @@ class Trial:
             self.run.progress.say(f"{error}; it is in no league")
 
     def _kept_candidates(self, last: int) -> dict[int, Trained]:
-        """Candidates up to ``last``, each on disk and without its model."""
+        """Return the candidates up to ``last``, each saved on disk and without its model."""
         found: dict[int, Trained] = {}
         if last == UNEDITED:
             return found
@@ -181,9 +181,9 @@ class Trial:
         return found
 
     def _prove(self, trained: Trained, model: Any, skeleton: Skeleton) -> None:
-        """Note what a candidate says, and see that it is its weights that say so.
+        """Record a candidate's outputs, and check that they come from its weights.
 
-        An adapter that is not merged, and other wrappers, are seen to only when what is kept of them is opened.
+        Unmerged adapters and other wrappers are checked only when their saved artefact is loaded.
         """
         sequences = self.run.first_sequences()
         try:
@@ -199,10 +199,10 @@ class Trial:
             )
 
     def _open(self, number: int) -> tuple[Any, LoadedModel]:
-        """A kept candidate, proved to be what the method yielded, and the base that it was made of.
+        """Load a kept candidate and its base, and check that it is the model that the method yielded.
 
         Raises:
-            MethodError: it is another model.
+            MethodError: it is a different model.
         """
         base = self.run.fresh_base()
         model = open_artefact(self.artefact(number), base).model
@@ -215,10 +215,10 @@ class Trial:
         return model, base
 
     def _train(self, base: LoadedModel, use: Callable[[Trained], None], last: int | None = None) -> None:
-        """Use what the method yields, one after the other, until it ends, fails, or has yielded the last one needed.
+        """Run the method and pass each candidate to ``use``, until it ends, fails, or yields candidate ``last``.
 
         Raises:
-            MethodError: it failed before its first candidate.
+            MethodError: the method failed before its first candidate.
         """
         progress = self.run.progress
         listener = Listener(lambda step, steps, loss: progress.training(self.name, step, steps, loss))
@@ -268,7 +268,7 @@ class Trial:
         }
         folder = self.artefact(trained.number)
         if not is_artefact(folder):
-            remove_folder(folder)  # half of one, as versions before this left it when they were killed
+            remove_folder(folder)  # a partial artefact, left when an older version was killed
         save_artefact(
             trained.model,
             folder,
@@ -281,11 +281,11 @@ class Trial:
         return {"all": True, "best": number in choice.values(), "none": False}[self.run.keep]
 
     def _is_needed(self, number: int, choice: Mapping[str, int]) -> bool:
-        """While the trial goes on: what is chosen is opened again before it counts."""
+        """Return whether a candidate must stay on disk during the trial: chosen ones are loaded again at the end."""
         return number in choice.values() or self._is_kept(number, choice)
 
     def _drop(self, is_called_for: Callable[[int], bool]) -> None:
-        """Delete the candidates that nothing calls for any more, and what a killed run left of any."""
+        """Delete the candidates that are no longer needed, and partial ones left by a killed run."""
         clear_leftovers(self.artefacts)
         for folder in self.artefacts.glob("candidate-*"):
             number = folder.name.removeprefix("candidate-")
@@ -293,7 +293,7 @@ class Trial:
                 remove_folder(folder)
 
     def _write(self, choice: Mapping[str, int]) -> None:
-        """Examples first, the record last: its existence means completion."""
+        """Write the examples first and the record last, so that the record's existence means completion."""
         chosen = sorted({number for number in choice.values() if number != UNEDITED})
         self.record.parent.mkdir(exist_ok=True)
         if chosen:
@@ -308,7 +308,7 @@ class Trial:
 
 
 def told(candidate: Candidate, base_success: float, base_hard: float) -> str:
-    """A candidate in one line."""
+    """Describe a candidate in one line."""
     what = f"{candidate.task} seed {candidate.seed} candidate {candidate.number}"
     if candidate.rejected:
         return f"{what}: ratio above {candidate.ratio:.4f}, in no league"

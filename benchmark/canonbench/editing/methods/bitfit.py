@@ -27,14 +27,14 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[BitfitSettings]) -> It
     """Finetune all biases in place; see ``finetune`` for the steps and the errors.
 
     Raises:
-        CanonbenchError: the model has no biases, and its norms are not to be trained.
+        CanonbenchError: the model has no biases, and ``norms`` is off.
     """
 
     return finetune(model, tokenizer, request, bias_names(model, norms=request.hyperparameters.norms))
 
 
 def bias_names(model: Any, *, norms: bool) -> list[str]:
-    """Every parameter called bias and, if ``norms``, every parameter of a norm layer."""
+    """Return the names of all bias parameters and, if ``norms``, of all parameters of norm layers."""
     of_norms = {
         id(parameter)
         for module in model.modules()

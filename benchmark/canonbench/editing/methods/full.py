@@ -21,6 +21,6 @@ class FullSettings(FinetuneSettings):
 
 
 def edit(model: Any, tokenizer: Any, request: EditRequest[FullSettings]) -> Iterator[Any]:
-    """Finetune all of the model in place; see ``finetune`` for the steps and the errors."""
+    """Finetune all parameters in place; see ``finetune`` for the steps and the errors."""
 
     return finetune(model, tokenizer, request, [name for name, _ in model.named_parameters()])

@@ -31,23 +31,22 @@ class InContextSettings:
 
 
 def edit(model: Any, tokenizer: Any, request: EditRequest[InContextSettings]) -> InContext:
-    """The model with a context in front of every sequence, general text included.
+    """Put a context of canonical examples before every sequence, general text included.
 
-    What is shown of an example depends on the task's loss:
+    The part of an example that is shown depends on the task's loss:
 
-    - ``nll``, ``preference``: the prefix and the right continuation, which is to become likelier.
-    - ``balance``: two lines, one with each continuation, in an order drawn by the seed, since both are to be equally
-      likely.
-    - ``likelihood``: the prefix alone. Its only continuation is the stereotype, and whatever stands in a context
-      becomes likelier; without it, the lines say that such a prefix may be followed by something else, their end.
+    - ``nll``, ``preference``: the prefix and the right continuation, which should become more likely.
+    - ``balance``: two lines, one per continuation, in random order by the seed, since both should be equally likely.
+    - ``likelihood``: the prefix alone. Its only continuation is the stereotype, and text in a context becomes more
+      likely; without it, the lines show that such a prefix may be followed by something else, the end of the line.
 
-    The context begins with what the tokenizer puts in front of a text (BOS). The sequence after it is tokenised as
-    always (docs/reference/protocol.md#1-log-likelihood), so that where there is a BOS it has its own, as a new
-    document has.
+    The context begins with the tokenizer's special tokens for the start of a text (BOS). The sequence after it is
+    tokenised as usual (docs/reference/protocol.md#1-log-likelihood), with its own BOS if the tokenizer has one, like a
+    new document.
 
     Raises:
-        CanonbenchError: there are no canonical examples, the context leaves no room for the longest text at hand
-            (canonical or regularisation), or the model cannot be given one.
+        CanonbenchError: there are no canonical examples, the context leaves no room for the longest available text
+            (canonical or regularisation), or the model does not support a context.
     """
 
     if not request.canonical:
@@ -63,7 +62,7 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[InContextSettings]) ->
 
 
 def lines(canonical: Sequence[Example], loss: str, settings: InContextSettings, seed: int) -> list[tuple[str, str]]:
-    """What is put in front: prefix, and continuation with the separator."""
+    """Return the lines of the context: pairs of a prefix, and a continuation with the separator."""
     draw = random.Random(seed)
     shown = []
     for example in draw.sample(canonical, min(settings.shots, len(canonical))):
@@ -77,13 +76,13 @@ def lines(canonical: Sequence[Example], loss: str, settings: InContextSettings, 
 
 
 def _require_room(model: Any, encoder: Any, ids: Sequence[int], request: EditRequest[InContextSettings]) -> None:
-    """CanonbenchError if the longest text that a method may know of does not fit behind the context.
+    """Raise CanonbenchError if the longest text that the method can see does not fit after the context.
 
-    What the model will be scored on is not known here; a longer text there is named when it is met.
+    The evaluation data are not known here; a longer text among them raises when it is scored.
     """
 
     limit = context_length(model)
-    texts = sorted(request.regularization, key=len)[-1:]  # the longest in characters is about the longest in tokens
+    texts = sorted(request.regularization, key=len)[-1:]  # the longest in characters is roughly the longest in tokens
     pairs = [(each.prefix, each.suffix_a) for each in request.canonical]
     longest = max(len(found.ids) for found in (*encoder.texts(texts), *encoder.pairs(pairs)))
     if limit is not None and len(ids) + longest > limit:

@@ -31,15 +31,15 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[LocftSettings]) -> Ite
     """Finetune the weight matrix of one down-projection in place; see ``finetune`` for the steps and the errors.
 
     Raises:
-        UsageError: the model has no such layer.
-        CanonbenchError: that layer does not have exactly one down-projection.
+        UsageError: the layer does not exist.
+        CanonbenchError: the layer does not have exactly one down-projection.
     """
 
     return finetune(model, tokenizer, request, [down_projection(model, request.hyperparameters)])
 
 
 def down_projection(model: Any, settings: LocftSettings) -> str:
-    """The name of the weight that trains."""
+    """Return the name of the weight to train."""
 
     count = require_blocks(model)
     layer = round(settings.depth * (count - 1)) if settings.layer is None else settings.layer

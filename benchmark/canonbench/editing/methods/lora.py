@@ -32,11 +32,11 @@ class LoraSettings(FinetuneSettings):
 
 
 def edit(model: Any, tokenizer: Any, request: EditRequest[LoraSettings]) -> Iterator[Any]:
-    """Put a LoRA on ``model`` and train it; see ``finetune`` for the steps and the errors.
+    """Add a LoRA adapter to ``model`` and train it; see ``finetune`` for the steps and the errors.
 
     Raises:
-        UsageError: ``layers`` names a layer that the model does not have.
-        CanonbenchError: the model has no MLP of linear layers in those layers.
+        UsageError: ``layers`` names a layer that does not exist.
+        CanonbenchError: those layers contain no MLP made of linear layers.
     """
 
     require_bare(model)  # before its layers are looked at
@@ -45,7 +45,7 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[LoraSettings]) -> Iter
 
 
 def lora_config(model: Any, settings: LoraSettings) -> Any:
-    """The peft configuration: which layers, and how they store their weights."""
+    """Build the peft configuration: the adapted layers, and how they store their weights."""
     from peft import LoraConfig, TaskType  # noqa: PLC0415  (slow to import)
     from transformers.pytorch_utils import Conv1D  # noqa: PLC0415  (slow to import)
 

@@ -21,7 +21,7 @@ UNSUITED = {
     "POLY": "it is made for several tasks in one batch",
     "XLORA": "it mixes adapters that have been trained before",
 }
-"""Kinds of adapters that the loop of ``finetune`` cannot train, and why."""
+"""Kinds of adapters that ``finetune`` cannot train, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -38,11 +38,11 @@ class PeftSettings(FinetuneSettings):
 
 
 def edit(model: Any, tokenizer: Any, request: EditRequest[PeftSettings]) -> Iterator[Any]:
-    """Put the adapter on ``model`` and train it; see ``finetune`` for the steps and the errors.
+    """Add the adapter to ``model`` and train it; see ``finetune`` for the steps and the errors.
 
     Raises:
-        UsageError: peft has no such adapter or option, or refuses an option's value.
-        CanonbenchError: peft cannot put it on this model.
+        UsageError: peft does not have this adapter or option, or rejects an option's value.
+        CanonbenchError: peft cannot add the adapter to this model.
     """
 
     settings = request.hyperparameters
@@ -51,7 +51,7 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[PeftSettings]) -> Iter
 
 
 def peft_config(name: str, options: Mapping[str, Any]) -> Any:
-    """The peft configuration of that name with these options, for a causal LM."""
+    """Build the peft configuration of this name with these options, for a causal LM."""
     from peft import TaskType  # noqa: PLC0415  (slow to import)
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING  # noqa: PLC0415  (slow to import)
 
@@ -77,5 +77,5 @@ def peft_config(name: str, options: Mapping[str, Any]) -> Any:
         raise UsageError(f"option task_type of {name} must be CAUSAL_LM, which is its default here")
     try:
         return classes[kind](task_type=TaskType.CAUSAL_LM, **given)
-    except Exception as error:  # each class checks its options in its own way
+    except Exception as error:  # each class raises its own kinds of exceptions for bad options
         raise UsageError(f"peft refuses the options of {name}: {first_lines(error)}") from error

@@ -39,7 +39,7 @@ class SensesSettings(FinetuneSettings):
     """Chunks of regularisation text, drawn by the seed, that are looked at for that; all where there are fewer."""
 
     def check_model(self, model: Any) -> None:
-        """CanonbenchError if the model is no Backpack or has edited senses already."""
+        """Raise CanonbenchError if the model is not a Backpack or already has edited senses."""
 
         if not isinstance(model, BackpackForCausalLM):
             raise CanonbenchError(
@@ -52,11 +52,11 @@ class SensesSettings(FinetuneSettings):
 def edit(model: Any, tokenizer: Any, request: EditRequest[SensesSettings]) -> Iterator[Any]:
     """Add a vector to each of the most important senses and train these vectors; see ``finetune`` for the steps.
 
-    Everything else of the model is frozen, so what the vectors do not move is computed once for each sequence, see
-    ``OnlySenses``.
+    The rest of the model is frozen, so everything that does not depend on the vectors is computed once per sequence,
+    see ``OnlySenses``.
 
     Raises:
-        CanonbenchError: the model is no Backpack or has edited senses already, or there is no regularisation text.
+        CanonbenchError: the model is not a Backpack or already has edited senses, or there is no regularisation text.
     """
 
     request.hyperparameters.check_model(model)
@@ -68,7 +68,7 @@ def edit(model: Any, tokenizer: Any, request: EditRequest[SensesSettings]) -> It
 
 
 def choose(model: Any, tokenizer: Any, request: EditRequest[SensesSettings]) -> ChosenSenses:
-    """The senses of a Backpack that train; see ``choose_senses``.
+    """Choose the senses of a Backpack to train; see ``choose_senses``.
 
     Raises:
         CanonbenchError: there is no regularisation text.

@@ -1,4 +1,4 @@
-"""Put an untrained adapter of peft onto a base model, repeatably."""
+"""Add an untrained peft adapter to a base model, reproducibly, and train it."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class Adapted(NamedTuple):
     model: Any
     trained: list[str]
     own: list[str]
-    """Those of them that are the base's own, such as the biases that LoRA can train along."""
+    """The trained parameters that belong to the base, such as the biases that LoRA can train too."""
 
 
 def adapt(base: Any, config: Any, seed: int) -> Adapted:
-    """Wrap ``base`` in a PeftModel in evaluation mode; its own tensors and their flags stay as they are.
+    """Wrap ``base`` in a PeftModel in evaluation mode; the base's tensors and their flags do not change.
 
     Args:
-        base: the causal LM; its modules are exchanged in place, until ``.unload()``.
+        base: the causal LM; its modules are replaced in place, until ``.unload()``.
         config: a peft configuration.
-        seed: of the adapter's random start; torch's global random state is left alone.
+        seed: seed of the adapter's random initialisation; torch's global random state does not change.
 
     Raises:
-        CanonbenchError: there is an adapter on the model already, peft cannot adapt it so (in its own words), or with
-            the adapter switched off the model is not the base any more.
+        CanonbenchError: the model already has an adapter, peft cannot adapt it (with peft's message), or the model
+            with the adapter switched off no longer matches the base.
     """
     require_bare(base)
     kind = str(config.peft_type.value)
@@ -47,16 +47,16 @@ def adapt(base: Any, config: Any, seed: int) -> Adapted:
     devices = [base.device] if base.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="fan_in_fan_out")  # peft notices Conv1D and sets it right
+            warnings.filterwarnings("ignore", message="fan_in_fan_out")  # peft detects Conv1D and corrects this itself
             warnings.filterwarnings("ignore", message="Unsupported layer type")  # LN_TUNING's own layers
-            warnings.simplefilter("ignore", FutureWarning)  # of transformers, about peft
+            warnings.simplefilter("ignore", FutureWarning)  # transformers' warnings about peft
             torch.manual_seed(seed)
             model = get_peft_model(base, config)
         trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         with adapter_off(model):
             after = _probe(model)
         _probe(model)
-    except Exception as error:  # each kind of adapter says in its own way what it cannot do
+    except Exception as error:  # each kind of adapter raises its own exceptions
         raise CanonbenchError(
             f"peft cannot put {kind} with these options on {type(base).__name__}: {first_lines(error)}"
         ) from error
@@ -82,15 +82,15 @@ def train(adapted: Adapted, tokenizer: Any, request: EditRequest[Any]) -> Iterat
 
 @contextmanager
 def adapter_off(model: Any) -> Iterator[None]:
-    """Run without the adapter; of what trains, only the base's own parameters are left."""
+    """Run the model without the adapter; of the trained parameters, only the base's own still apply."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Careful, disabling adapter layers")  # just that: the base's biases
+        warnings.filterwarnings("ignore", message="Careful, disabling adapter layers")  # warns about the base's biases
         with model.disable_adapter():
             yield
 
 
 def require_bare(model: Any) -> None:
-    """CanonbenchError if there is an adapter on the model."""
+    """Raise CanonbenchError if the model already has an adapter."""
     if any(isinstance(module, (PeftModel, BaseTunerLayer)) for module in model.modules()):
         raise CanonbenchError("there is an adapter on the model already; merge or unload it before adding another")
 

@@ -1,4 +1,4 @@
-"""What a training step is made of: encoded canonical examples, in which order, and random chunks of general text."""
+"""The data of training steps: encoded and shuffled canonical examples, and random chunks of regularisation text."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from canonbench.scoring import losses
 
 T = TypeVar("T")
 Encoded = tuple[Request, ...]
-"""A canonical example: one request for each continuation that its loss compares."""
+"""An encoded canonical example: one request for each continuation that its loss compares."""
 
 
 class Padded(NamedTuple):
-    """Sequences as one right-padded batch, and the positions whose logits are wanted."""
+    """Sequences as one right-padded batch, and the positions whose logits are needed."""
 
     ids: Tensor
     """(B, T)."""
     mask: Tensor
     """(B, T), 1 at tokens."""
     rows: Tensor
-    """(R,) places in the flattened (B·T), sequence by sequence."""
+    """(R,) indices of those positions in the flattened (B·T), sequence by sequence."""
 
 
 def padded(sequences: Sequence[tuple[Sequence[int], range]], device: torch.device) -> Padded:
-    """Pad token ids on the right; with each sequence come the positions wanted in it."""
+    """Pad token ids on the right. Each sequence comes with the range of positions whose logits are needed."""
     width = max(len(ids) for ids, _ in sequences)
     ids = torch.zeros((len(sequences), width), dtype=torch.long)
     mask = torch.zeros_like(ids)
@@ -44,10 +44,10 @@ def padded(sequences: Sequence[tuple[Sequence[int], range]], device: torch.devic
 
 
 def encode_canonical(model: Any, tokenizer: Any, request: EditRequest[Any]) -> list[Encoded]:
-    """The canonical examples as token ids.
+    """Encode the canonical examples as token ids.
 
     Raises:
-        CanonbenchError: there are none, one lacks its second continuation, has no tokens, or is too long for the model.
+        CanonbenchError: there are no examples, or one lacks its second continuation, has no tokens, or is too long.
     """
     arity = losses.loss(request.loss).arity
     pairs, origins = [], []
@@ -66,10 +66,10 @@ def encode_canonical(model: Any, tokenizer: Any, request: EditRequest[Any]) -> l
 
 
 class Chunks:
-    """Regularisation text R, drawn from at random and encoded as it is drawn."""
+    """Chunks of regularisation text R, drawn at random and encoded when drawn."""
 
     def __init__(self, model: Any, tokenizer: Any, texts: Sequence[str], draw: np.random.Generator) -> None:
-        """CanonbenchError if there is no text."""
+        """Raise CanonbenchError if there is no text."""
         if not texts:
             raise CanonbenchError(
                 "there is no regularisation text to train with: choose a general text that has some, "
@@ -79,11 +79,11 @@ class Chunks:
         self._encoder = Encoder.of(tokenizer)
 
     def draw(self, count: int) -> list[Request]:
-        """``count`` chunks, each any of R with equal probability; CanonbenchError if one does not fit the model."""
+        """Draw ``count`` chunks uniformly, with replacement. CanonbenchError if one is too long for the model."""
         return self._encode(self._draw.integers(len(self._texts), size=count))
 
     def draw_distinct(self, count: int) -> list[Request]:
-        """``count`` different chunks, or all of R where it has no more."""
+        """Draw ``count`` different chunks, or all of R if it has fewer."""
         return self._encode(self._draw.permutation(len(self._texts))[:count])
 
     def _encode(self, numbers: Sequence[int] | np.typing.NDArray[np.int64]) -> list[Request]:
@@ -98,16 +98,16 @@ def _check_lengths(model: Any, requests: Sequence[Request], origins: Sequence[st
 
 
 def shuffled_batches(items: Sequence[T], size: int, draw: np.random.Generator) -> Iterator[list[T]]:
-    """Every item once, in random order, ``size`` at a time; the last batch may be smaller."""
+    """Yield batches of ``size`` items, each item once and in random order; the last batch may be smaller."""
     order = draw.permutation(len(items))
     for first in range(0, len(order), size):
         yield [items[index] for index in order[first : first + size]]
 
 
 def grouped(items: Sequence[T], tokens: Callable[[T], Sequence[int]], most: int) -> Iterator[list[T]]:
-    """Consecutive items that, padded to a common length, stay below ``most`` tokens; one that does not comes alone.
+    """Group consecutive items so that each padded group has at most ``most`` tokens; a larger item comes alone.
 
-    ``tokens`` gives the lengths of the sequences that an item brings.
+    ``tokens`` returns the lengths of an item's sequences.
     """
     group: list[T] = []
     longest = rows = 0

@@ -1,4 +1,4 @@
-"""The loop that all finetuning methods share (docs/reference/protocol.md#7-departures, #8-methods)."""
+"""The training loop of all finetuning methods (docs/reference/protocol.md#7-departures, #8-methods)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from canonbench.models import fast_products
 
 S = TypeVar("S", bound=FinetuneSettings)
 TOKENS = 4096
-"""Tokens of canonical examples that go through the model in one forward at most."""
+"""Largest number of tokens of canonical examples in one forward pass."""
 
 
 def finetune(
@@ -36,7 +36,7 @@ def finetune(
     adapter_off: AdapterOff = nullcontext,
     changes_from: ChangesFrom = anywhere,
 ) -> Iterator[Any]:
-    """Train the parameters of the names ``trained`` in place; yields ``model`` after each epoch.
+    """Train the parameters named in ``trained`` in place, and yield ``model`` after each epoch.
 
     Each epoch takes the canonical examples in a new random order, in batches of ``batch_size``. A step on a batch of n
     examples minimises
@@ -44,25 +44,26 @@ def finetune(
         mean over the n examples of the task loss (of log-likelihoods per token)
         + weight · mean over n random chunks of R of Σ_t KL(p_0 ‖ p)          (or another regulariser)
 
-    by Adam. That is the published micro-batch of one example and one chunk, n = 5 of them accumulated, the sum of their
-    gradients divided by n, which Adam's steps do not depend on. With ``accumulation: released`` only the last of the n
-    micro-batches counts, and examples that fill no batch are left out of their epoch, as in the released code.
+    with Adam. This equals the published accumulation over n = 5 micro-batches of one example and one chunk each; the
+    gradients are divided by n, a scale that Adam's steps do not depend on. With ``accumulation: released`` only the
+    last of the n micro-batches counts, and an incomplete last batch is skipped, as in the released code.
 
-    Evaluation mode throughout. Everything random comes from ``request.seed``: same seed, device and base, same weights.
+    The model is always in evaluation mode. All randomness comes from ``request.seed``: the same seed, device and base
+    give the same weights.
 
     Args:
         model: a causal LM, or one with an adapter on it.
         tokenizer: its tokenizer.
-        request: what to learn, and the settings.
-        trained: as in ``model.named_parameters()``; all others stay as they are.
-        own: those of them that are the base's own and not an adapter's; all, if not given.
-        adapter_off: a context in which the model runs without the adapter that trains, if one does.
-        changes_from: the first place of a sequence where training may change an output; outputs before it are not
-            compared with the base's.
+        request: the examples to learn and the settings.
+        trained: names as in ``model.named_parameters()``; all other parameters stay unchanged.
+        own: the trained parameters that belong to the base and not to an adapter; None for all.
+        adapter_off: a context in which the model runs without the trained adapter, if there is one.
+        changes_from: returns the first position of a sequence where training may change an output; earlier outputs are
+            not compared with the base's.
 
     Raises:
-        CanonbenchError: the examples or R cannot be used with this model, there is no R though the regulariser needs
-            it, or the training loss stops being a number.
+        CanonbenchError: the examples or R cannot be used with this model, the regulariser needs R and there is no R,
+            or the training loss becomes NaN or infinite.
     """
     settings = request.hyperparameters
     examples = encode_canonical(model, tokenizer, request)
@@ -101,7 +102,7 @@ def finetune(
 
 
 def _steps_per_epoch(count: int, request: EditRequest[S]) -> int:
-    """As many as there are batches that count; CanonbenchError if that is none."""
+    """Return the number of batches per epoch that count. CanonbenchError if it is zero."""
     settings = request.hyperparameters
     if settings.accumulation == "all":
         return math.ceil(count / settings.batch_size)
@@ -114,7 +115,7 @@ def _steps_per_epoch(count: int, request: EditRequest[S]) -> int:
 
 
 def _task_gradient(model: Any, weights: Weights, examples: Sequence[Encoded], loss: str) -> float:
-    """Add the gradient of the mean task loss to the weights'; returns that loss (nats)."""
+    """Add the gradient of the mean task loss to the weights' gradients, and return the loss (nats)."""
     total = 0.0
     for group in grouped(examples, lambda example: [len(ids) for ids, _ in example], TOKENS):
         part = example_losses(model, group, loss).sum() / len(examples)
@@ -125,7 +126,7 @@ def _task_gradient(model: Any, weights: Weights, examples: Sequence[Encoded], lo
 
 
 def _kernels(model: Any) -> AbstractContextManager[Any]:
-    """On a GPU, attention by matrix products: the backward pass of the fused kernels adds up in any order.
+    """Choose kernels: on a GPU the math attention, since the fused kernels' backward pass is not deterministic.
 
     On a CPU, the faster matrix products.
     """

@@ -1,4 +1,4 @@
-"""Training losses, with gradients: the task's, of log-likelihoods per token, and the divergence from the base."""
+"""Differentiable training losses: the task loss of log-likelihoods per token, and the KL divergence from the base."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from canonbench.models import output_layer
 from canonbench.scoring import task_loss
 
 CPU_SLICE, GPU_SLICE = 2**20, 2**25
-"""Logits of a slice: on the CPU 4 MB in float32, which stays in the cache from one pass over it to the next."""
+"""Logits per slice. On the CPU 4 MB in float32, which stays in the cache between passes over it."""
 
 
 def logits_at(model: Any, batch: Padded, run: Callable[..., Any] | None = None) -> Tensor:
-    """Logits (R, V) at the wanted positions; the output layer is run on no other.
+    """Compute logits (R, V) at the needed positions only, without running the output layer on the others.
 
-    Whatever the model does after its output layer (scale, soft-cap) is done. ``run`` calls the model, if not as it is.
+    Includes the steps after the output layer (scale, soft-cap). ``run`` replaces the plain call of the model.
     """
     width = batch.ids.shape[1]
     seen = []
 
     def rows_of(hidden: Tensor) -> Tensor:
-        # prompt tuning puts virtual tokens in front: the last T positions are the batch's
+        # prompt tuning prepends virtual tokens: the last T positions are the batch's
         return hidden[:, -width:].flatten(0, 1).index_select(0, batch.rows)[None]
 
     def hook(_layer: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -38,12 +38,12 @@ def logits_at(model: Any, batch: Padded, run: Callable[..., Any] | None = None) 
         logits = (run or model)(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).logits
     finally:
         handle.remove()
-    found: Tensor = logits[0] if seen else rows_of(logits)[0]  # not seen: a model that never calls that layer
+    found: Tensor = logits[0] if seen else rows_of(logits)[0]  # not seen if the model never calls that layer
     return found
 
 
 def log_likelihoods(model: Any, requests: Sequence[Request]) -> list[Tensor]:
-    """Per request, the log-probabilities (nats, float64, with gradients) of its tokens ``ids[start:]``."""
+    """Return, per request, the log-probabilities (nats, float64, with gradients) of its tokens ``ids[start:]``."""
     batch = padded([(ids, range(start - 1, len(ids) - 1)) for ids, start in requests], model.device)
     target = torch.tensor([token for ids, start in requests for token in ids[start:]], device=model.device)
     every = torch.arange(len(target), device=model.device)
@@ -52,10 +52,10 @@ def log_likelihoods(model: Any, requests: Sequence[Request]) -> list[Tensor]:
 
 
 def example_losses(model: Any, examples: Sequence[Encoded], loss: str) -> Tensor:
-    """The named task loss (nats) of each example, shape (n,): of means per token, as in training
-    (docs/reference/protocol.md#2-tasks).
+    """Compute the named task loss (nats) of each example, shape (n,), from mean log-likelihoods per token, as in
+    training (docs/reference/protocol.md#2-tasks).
 
-    All continuations go through the model together.
+    All continuations share one forward pass.
     """
     requests = [request for example in examples for request in example]
     means = torch.stack([each.mean() for each in log_likelihoods(model, requests)])
@@ -64,18 +64,18 @@ def example_losses(model: Any, examples: Sequence[Encoded], loss: str) -> Tensor
 
 
 def summed_kl(base_logits: Tensor, logits: Tensor) -> Tensor:
-    """Σ KL(p_0 ‖ p) in nats over rows (R, V) of logits of the base and of the model in training.
+    """Compute Σ KL(p_0 ‖ p) in nats over rows (R, V) of logits of the base and of the model in training.
 
-    Only ``logits`` get a gradient. ``base_logits`` are used up.
+    Only ``logits`` get a gradient. ``base_logits`` are overwritten.
     """
     found: Tensor = _SummedKL.apply(logits, base_logits)  # type: ignore[no-untyped-call]
     return found
 
 
 class _SummedKL(torch.autograd.Function):
-    """Written out, since its gradient p − p_0 is had on the way: a slice at a time, in the memory of the base's logits.
+    """KL with its gradient p − p_0 computed in the forward pass, slice by slice, in the memory of the base's logits.
 
-    Of log_softmax and kl_div each pass would write all V·R numbers anew; on a CPU that is a sixth of a training step.
+    log_softmax and kl_div would write all V·R numbers again in each pass, a sixth of a training step on a CPU.
     """
 
     @staticmethod

@@ -1,6 +1,6 @@
-"""What holds a model in training to its base: KL on general text, L2, elastic weight consolidation.
+"""Regularisers that keep a model in training close to its base: KL on general text, L2, elastic weight consolidation.
 
-A regulariser is a function that adds the gradient of its term to the weights' and returns the term's value.
+A regulariser is a function that adds the gradient of its term to the weights' gradients and returns the term's value.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from canonbench.likelihood import Request
 from canonbench.models import vocabulary_size
 
 CPU_LOGITS, GPU_LOGITS = 2**25, 2**27
-"""Logits that one forward makes at most (128 and 512 MB in float32), unless a single chunk has more. The GPU's are five
-chunks of 500 tokens at a vocabulary of 50,000."""
+"""Largest number of logits per forward pass (128 and 512 MB in float32), unless a single chunk has more. The GPU's
+limit is five chunks of 500 tokens at a vocabulary of 50,000."""
 Regularizer = Callable[[int], float]
-"""Given the number of canonical examples in the step: adds its gradient, returns its term of the training loss."""
+"""Takes the number of canonical examples in the step, adds its gradient, and returns its term of the training loss."""
 ChangesFrom = Callable[[Sequence[int]], int]
-"""The first place of a sequence of token ids where training may change an output; their number if nowhere."""
+"""Returns the first position in a sequence of token ids where training may change an output; its length if none."""
 AdapterOff = Callable[[], AbstractContextManager[None]]
-"""A context in which the model runs without the adapter that trains; it does nothing where none does."""
+"""A context in which the model runs without the trained adapter; without an adapter it does nothing."""
 
 
 class Base(NamedTuple):
-    """What makes a model in training its base again, so that no second model is held in memory."""
+    """What is needed to turn a model in training back into its base, so that memory holds only one model."""
 
     tensors: dict[str, Tensor]
-    """As they were before training: those of the tensors that train which are the base's own."""
+    """The values before training of the trained tensors that belong to the base."""
     adapter_off: AdapterOff
 
 
 def anywhere(_ids: Sequence[int]) -> int:
-    """The ChangesFrom of most methods."""
+    """Return 0: most methods may change any output."""
     return 0
 
 
@@ -52,13 +52,13 @@ def make_regularizer(
     chunks: Callable[[], Chunks],
     changes_from: ChangesFrom,
 ) -> Regularizer:
-    """The regulariser that the settings ask for, made while the weights are still the base's.
+    """Create the regulariser that the settings name. Call it while the weights are still the base's.
 
     Args:
-        settings: which one, and its weight.
+        settings: the kind of regulariser and its weight.
         model: the model in training.
-        weights: the tensors that train.
-        base: what makes the model its base again; like ``chunks`` only asked for where it is needed.
+        weights: the tensors to train.
+        base: returns what turns the model back into its base; like ``chunks``, called only if needed.
         chunks: regularisation text.
         changes_from: see ``kl``.
     """
@@ -77,17 +77,16 @@ def make_regularizer(
 def kl(
     model: Any, weights: Weights, base: Base, chunks: Chunks, weight: float, changes_from: ChangesFrom = anywhere
 ) -> Regularizer:
-    """weight · mean over the step's chunks of Σ_t KL(p_0 ‖ p), one random chunk for each canonical example.
+    """KL regulariser: weight · mean over the step's chunks of Σ_t KL(p_0 ‖ p), with one random chunk per example.
 
-    The sum runs over all T tokens of a chunk, as published: over the distributions of what follows each of them. So
-    ``weight`` is some hundred times what a weight per token would be. Outputs that cannot differ add nothing to it and
-    are not made: in each chunk, those before ``changes_from``.
+    As published, the sum runs over the next-token distributions at all T tokens of a chunk, so ``weight`` acts like a
+    weight per token some hundred times as large. Outputs before ``changes_from`` cannot differ and are not computed.
     """
     most = (CPU_LOGITS if model.device.type == "cpu" else GPU_LOGITS) // vocabulary_size(model)
 
     def add(count: int) -> float:
         total = 0.0
-        # by length, so that little is padded
+        # sorted by length to reduce padding
         drawn = sorted(chunks.draw(count), key=lambda chunk: len(chunk.ids))
         compared = [(ids, range(changes_from(ids), len(ids))) for ids, _ in drawn]
         for group in grouped([each for each in compared if each[1]], lambda each: [len(each[0])], most):
@@ -103,7 +102,7 @@ def kl(
 
 @torch.no_grad()
 def base_logits(model: Any, base: Base, batch: Padded) -> Tensor:
-    """The base's logits (R, V) at the wanted positions of a batch, without gradient."""
+    """Compute the base's logits (R, V) at the needed positions of a batch, without gradient."""
 
     def run(**inputs: Any) -> Any:
         return functional_call(model, base.tensors, (), inputs) if base.tensors else model(**inputs)
@@ -113,10 +112,10 @@ def base_logits(model: Any, base: Base, batch: Padded) -> Tensor:
 
 
 def quadratic(weights: Weights, weight: float, importance: Mapping[str, Tensor] | None = None) -> Regularizer:
-    """weight · Σ F·(θ − θ_0)² over the tensors that train, θ_0 being what they were at the start; F = 1 if not given.
+    """Quadratic regulariser: weight · Σ F·(θ − θ_0)² over the trained tensors, with θ_0 their values at the start.
 
-    An adapter's parameters are held to their start like any other. (Of a LoRA, ewc holds only the factor that starts at
-    zero: as long as that is zero the other has no gradient, so no importance.)
+    F is ``importance``, or 1 if not given. It applies to an adapter's parameters too. (For a LoRA, ewc affects only
+    the factor that starts at zero: while that is zero the other has no gradient, and so no importance.)
     """
     start = weights.copies(weights.live)
 
@@ -134,10 +133,10 @@ def quadratic(weights: Weights, weight: float, importance: Mapping[str, Tensor] 
 
 
 def fisher(model: Any, weights: Weights, chunks: Sequence[Request]) -> dict[str, Tensor]:
-    """The diagonal of the empirical Fisher information: mean over chunks of the squared gradient of −log p(chunk).
+    """Estimate the diagonal of the empirical Fisher information: mean over chunks of the squared gradient of the NLL.
 
-    −log p(chunk) is a sum over tokens, like the KL term: to second order a divergence from the base of weight w is
-    this quadratic form (without what lies off the diagonal) of weight w/2.
+    The NLL −log p(chunk) is a sum over tokens, like the KL term: to second order, a KL term of weight w equals this
+    quadratic form of weight w/2, apart from the off-diagonal entries.
     """
     squares = {name: torch.zeros_like(master) for name, master in weights.masters.items()}
     for chunk in chunks:

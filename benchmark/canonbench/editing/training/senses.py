@@ -1,7 +1,7 @@
-"""Which senses of a Backpack matter to an example and little to other text (arXiv 2402.06155, eq. 8;
-docs/reference/methods.md#3-sense-finetuning).
+"""Sense finetuning of a Backpack: choose the senses to train, and train only vectors added to them.
 
-A Backpack in which nothing trains but vectors added to senses: all else is computed once for each sequence.
+``choose_senses`` finds the senses that matter to an example and little to other text (arXiv 2402.06155, eq. 8;
+docs/reference/methods.md#3-sense-finetuning). ``OnlySenses`` computes everything else once per sequence.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from canonbench.likelihood import Request
 
 Importance = Literal["paper", "released"]
 TOKENS = 2048
-"""Tokens that go through the model in one forward at most; it makes L weights for every pair of them in a sequence."""
+"""Largest number of tokens per forward pass, which makes L weights for every pair of tokens in a sequence."""
 
 
 Weighed = tuple[Sequence[int], Tensor]
-"""T token ids, and (L, T) what each sense of each of them weighs."""
+"""T token ids, and the weights (L, T) of each token's senses."""
 
 
 class ChosenSenses(NamedTuple):
@@ -34,7 +34,7 @@ class ChosenSenses(NamedTuple):
     sense_ids: Tensor
     """(N,)."""
     importance: Tensor
-    """(N,) the highest that any example gives."""
+    """(N,) highest importance over all examples."""
 
 
 def choose_senses(
@@ -47,22 +47,22 @@ def choose_senses(
     penalty: float,
     importance: Importance,
 ) -> ChosenSenses:
-    """The ``k`` most important senses of each example, together.
+    """Choose the ``k`` most important senses of each example, and return their union.
 
-    The importance of sense l of token v is A(v, l) − penalty · B(v, l). A sums, over the positions that predict the
-    example's continuations and over the places of v before them, the weight of the sense there. B is the mean of the
-    same sum over the chunks, whose every token is predicted. Senses without weight in the example (A ≤ 0) are left
-    out; a low or negative importance does not keep a sense from being among the k highest.
+    The importance of sense l of token v is A(v, l) − penalty · B(v, l). A sums the sense's weight over the positions
+    that predict the example's continuations and over the occurrences of v before them. B is the mean of the same sum
+    over the chunks, where every token is predicted. Senses without weight in the example (A ≤ 0) are excluded; a low
+    or negative importance does not exclude a sense from the k highest.
 
     Args:
         model: a BackpackForCausalLM.
         examples: the canonical examples.
-        chunks: of regularisation text; none are needed if ``penalty`` is 0.
-        loss: the task's; it says what a second continuation is.
-        k: senses of each example.
+        chunks: chunks of regularisation text; none are needed if ``penalty`` is 0.
+        loss: the task's loss, which defines the role of a second continuation.
+        k: number of senses per example.
         penalty: λ of eq. 8.
-        importance: ``paper`` adds the second continuation of a pair; ``released``, as the released code, subtracts it
-            where it is the wrong one (loss ``preference``).
+        importance: ``paper`` adds the second continuation of a pair; ``released``, like the released code, subtracts
+            it if it is the wrong one (loss ``preference``).
     """
     factors = (1, -1) if importance == "released" and loss == "preference" else (1, 1)
     received = weights_received(model, [request for example in examples for request in example])
@@ -76,7 +76,7 @@ def choose_senses(
 def most_important(
     examples: Iterable[Sequence[Weighed]], background: Tensor | None, *, k: int, penalty: float
 ) -> ChosenSenses:
-    """``choose_senses`` of what each example's sequences give, and of B (V, L), or none if the penalty is 0."""
+    """Choose senses from the weights of each example's sequences and B (V, L), which is None if the penalty is 0."""
     best: dict[tuple[int, int], float] = {}
     for parts in examples:
         words, weights = by_word(parts)
@@ -90,9 +90,9 @@ def most_important(
 
 @torch.no_grad()
 def weights_received(model: Any, requests: Sequence[Request]) -> Iterator[Tensor]:
-    """Per request, (L, T) in float64: what each token's senses weigh, summed over the positions that predict.
+    """Return, per request, the weights (L, T) in float64 of each token's senses, summed over predicting positions.
 
-    Those are the positions before the request's scored tokens ``ids[start:]``.
+    These are the positions before the request's scored tokens ``ids[start:]``.
     """
     for group in grouped(requests, lambda request: [len(request.ids)], TOKENS):
         batch = padded([(ids, range(0)) for ids, _ in group], model.device)
@@ -104,7 +104,7 @@ def weights_received(model: Any, requests: Sequence[Request]) -> Iterator[Tensor
 
 
 def by_word(parts: Sequence[Weighed]) -> tuple[Tensor, Tensor]:
-    """The words (W,) of several sequences, and the sums (W, L) of the weights at their places."""
+    """Return the distinct tokens (W,) of several sequences, and their summed weights (W, L)."""
     weights = torch.cat([each for _, each in parts], 1)
     ids = torch.tensor([token for each, _ in parts for token in each], device=weights.device)
     words, place = torch.unique(ids, return_inverse=True)
@@ -112,7 +112,7 @@ def by_word(parts: Sequence[Weighed]) -> tuple[Tensor, Tensor]:
 
 
 def mean_weights(model: Any, chunks: Sequence[Request]) -> Tensor:
-    """B of eq. 8, (V, L) in float64: the mean over chunks of what ``weights_received`` gives, by token."""
+    """Compute B of eq. 8, (V, L) in float64: the mean over chunks of ``weights_received``, by token."""
     found = torch.zeros(model.config.vocab_size, model.config.num_senses, dtype=torch.float64, device=model.device)
     for (ids, _), weights in zip(chunks, weights_received(model, chunks), strict=True):
         found.index_add_(0, torch.tensor(ids, device=model.device), weights.T)
@@ -120,7 +120,7 @@ def mean_weights(model: Any, chunks: Sequence[Request]) -> Tensor:
 
 
 def _highest(words: Tensor, scores: Tensor, k: int) -> Iterator[tuple[int, int, float]]:
-    """Word, sense and score of the k highest finite scores (W, L); of equal ones the first."""
+    """Return token, sense and score of the k highest finite scores (W, L); the first of equal ones."""
     order = scores.flatten().argsort(descending=True, stable=True)[:k]
     for place in order.tolist():
         row, sense = divmod(place, scores.shape[1])
@@ -130,37 +130,37 @@ def _highest(words: Tensor, scores: Tensor, k: int) -> Iterator[tuple[int, int, 
 
 
 ROOM = 2**30
-"""Bytes of what is kept of sequences; what goes beyond is computed anew each time."""
+"""Bytes of memory for cached sequences; sequences beyond it are computed again each time."""
 
 
 class Read(NamedTuple):
-    """What a Backpack makes of one sequence of T tokens: base + weights @ deltas[which]."""
+    """A Backpack's final hidden states on one sequence of T tokens, as base + weights @ deltas[which]."""
 
     base: Tensor
-    """(T, D) what the output layer would see without the vectors."""
+    """(T, D) input of the output layer without the vectors."""
     weights: Tensor
-    """(T, M) how much of each of the M vectors that the sequence's tokens have goes into each position."""
+    """(T, M) weight, at each position, of each of the M vectors of the sequence's tokens."""
     which: Tensor
-    """(M,) their places among all vectors."""
+    """(M,) indices of these vectors among all vectors."""
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes."""
+        """Memory in bytes."""
         return int(self.base.nbytes + self.weights.nbytes + self.which.nbytes)
 
 
 class OnlySenses(nn.Module):
-    """The causal LM that ``model`` is, as a function of the deltas of its SenseEdit: ``deltas`` is its own parameter.
+    """The causal LM ``model`` as a function of the deltas of its SenseEdit; ``deltas`` is its only parameter.
 
-    The weights of senses do not depend on the senses, so each output is affine in the deltas. Its two parts are
-    computed when a sequence comes for the first time, and kept: a later step costs the output layer and two small
-    products. Other weights of ``model`` must not change meanwhile.
+    Sense weights do not depend on the senses, so each input of the output layer is affine in the deltas. Both parts
+    are computed once per sequence and cached, so later steps cost only the output layer and two small products. The
+    other weights of ``model`` must not change meanwhile.
     """
 
     def __init__(self, model: Any) -> None:
-        """``model`` is a BackpackForCausalLM with edited senses."""
+        """Wrap ``model``, a BackpackForCausalLM with edited senses."""
         super().__init__()
-        self._model = (model,)  # no submodule: what is in there does not train, nor is it run by modules' names
+        self._model = (model,)  # in a tuple, so that its parameters are not registered here
         self._edit = (model.backpack.sense_edit,)
         self.deltas = model.backpack.sense_edit.deltas
         self.lm_head = model.lm_head
@@ -192,16 +192,16 @@ class OnlySenses(nn.Module):
         return self.lm_head
 
     def first_edited(self, ids: Sequence[int]) -> int:
-        """The first place whose token has a vector; ``len(ids)`` if none has. Outputs before it do not change."""
+        """Return the first position whose token has a vector, else ``len(ids)``. Outputs before it do not change."""
         return next((place for place, token in enumerate(ids) if token in self._places), len(ids))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, use_cache: bool = False) -> CausalLMOutput:  # noqa: ARG002
-        """Logits (B, T, V).
+        """Compute logits (B, T, V).
 
         Args:
             input_ids: (B, T), padded on the right.
             attention_mask: (B, T), 1 at tokens.
-            use_cache: ignored: whole sequences come again, not their beginnings.
+            use_cache: ignored, since whole sequences are repeated and not their prefixes.
         """
         lengths = attention_mask.sum(1).tolist()
         sequences = [tuple(row[:length]) for row, length in zip(input_ids.tolist(), lengths, strict=True)]
@@ -237,7 +237,7 @@ class OnlySenses(nn.Module):
         ]
 
     def _part(self, ids: tuple[int, ...], base: Tensor, weights: Tensor) -> Read:
-        """What is kept of one sequence, of whose weights (L, T, T) few are needed."""
+        """Return the cached parts of one sequence; only few of its weights (L, T, T) are needed."""
         (edit,) = self._edit
         which = sorted({place for token in ids for place in self._places.get(token, ())})
         column = {place: number for number, place in enumerate(which)}

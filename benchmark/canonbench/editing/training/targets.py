@@ -1,4 +1,4 @@
-"""Where a model's MLPs are: found by the shapes of the layers in its blocks, not by the model's name."""
+"""Find a model's MLP layers by the shapes of the layers in its blocks, not by the model's name."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class Projection(NamedTuple):
     """A linear layer of an MLP."""
 
     name: str
-    """As in ``model.named_modules()``."""
+    """Module name, as in ``model.named_modules()``."""
     layer: int
-    """The block it is in, counted from 0."""
+    """The number of its block, counted from 0."""
     role: Role
-    """up: into the MLP's width, its activation gated or not; gate: the gate of a gated MLP; down: out of it."""
+    """up: into the MLP's width (gated or not); gate: the gate of a gated MLP; down: back to the model's width."""
 
 
 def mlp_projections(model: Any, layers: range) -> list[Projection]:
-    """The MLP projections of these layers, in order; of a mixture's experts those that are linear layers.
+    """Return the MLP projections of these layers, in order. Experts of a mixture count if they are linear layers.
 
-    A module is an MLP if it is no attention and all linear layers right inside it lead from the model's width d to one
-    width f (or to 2f: gate and up in one), or from f to d, with at least one of each.
+    A module is an MLP if it is not attention and all of its direct linear layers map from the model's width d to one
+    width f (or 2f: gate and up combined), or from f to d, with at least one of each.
 
     Raises:
-        CanonbenchError: there are none.
+        CanonbenchError: no projection is found.
     """
     prefix, blocks = decoder_blocks(model)
     width = text_config(model).hidden_size
@@ -67,7 +67,7 @@ def _of_block(block: nn.Module, width: int) -> list[tuple[str, Role]]:
 
 
 def _roles(shapes: dict[str, tuple[int, int]], width: int) -> list[tuple[str, Role]]:
-    """The roles of layers of these (in, out) sizes; none unless together they are an MLP."""
+    """Return the roles of layers with these (in, out) sizes; empty unless together they form an MLP."""
     inner = {size for size, out in shapes.values() if out == width and size != width}
     if len(inner) != 1:
         return []
@@ -86,7 +86,7 @@ def _roles(shapes: dict[str, tuple[int, int]], width: int) -> list[tuple[str, Ro
 
 
 def _shape(module: nn.Module) -> tuple[int, int] | None:
-    """(in, out) of a linear layer."""
+    """Return (in, out) of a linear layer."""
     if isinstance(module, nn.Linear):
         return module.in_features, module.out_features
     if isinstance(module, Conv1D):
@@ -95,10 +95,10 @@ def _shape(module: nn.Module) -> tuple[int, int] | None:
 
 
 def chosen_layers(model: Any, share: float, layers: str | int | None) -> range:
-    """A centred block with that share of the model's layers, or the given ones; see ``centred`` and ``named_layers``.
+    """Return the named layers, or a centred block with a share of all layers; see ``named_layers`` and ``centred``.
 
     Raises:
-        CanonbenchError: the model is no stack of blocks.
+        CanonbenchError: the model is not a stack of blocks.
         UsageError: ``layers`` names a layer that does not exist.
     """
     count = require_blocks(model)
@@ -106,7 +106,7 @@ def chosen_layers(model: Any, share: float, layers: str | int | None) -> range:
 
 
 def require_blocks(model: Any) -> int:
-    """How many blocks the model is a stack of; CanonbenchError if it is none."""
+    """Return the number of blocks in the model. CanonbenchError if it is not a stack of blocks."""
     count = len(decoder_blocks(model)[1])
     if not count:
         raise CanonbenchError(f"{type(model).__name__} has no list of blocks to choose layers from")
@@ -114,10 +114,10 @@ def require_blocks(model: Any) -> int:
 
 
 def centred(share: float, count: int) -> range:
-    """A contiguous block of layers in the middle: that share of ``count``, rounded, at least one
+    """Return a contiguous block of layers in the middle: a share of ``count``, rounded, at least one
     (docs/reference/protocol.md#8-methods).
 
-    Where it cannot stand exactly in the middle it stands half a layer towards the input.
+    If it cannot be centred exactly, it is half a layer closer to the input.
     """
     size = max(1, round(share * count))
     first = (count - size) // 2
@@ -125,10 +125,10 @@ def centred(share: float, count: int) -> range:
 
 
 def named_layers(text: str, count: int) -> range:
-    """The layers ``first-last`` of ``count``, counted from 0, both included; or a single one.
+    """Parse ``first-last`` (both included) or a single number into layers of ``count``, counted from 0.
 
     Raises:
-        UsageError: it is no range, or names a layer that does not exist.
+        UsageError: the text is not a range, or names a layer that does not exist.
     """
     match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", text)
     if not match:
@@ -140,5 +140,5 @@ def named_layers(text: str, count: int) -> range:
 
 
 def pattern(projections: Iterable[Projection]) -> str:
-    """A regular expression that matches the names of exactly these layers: what peft takes as ``target_modules``."""
+    """Return a regular expression that matches exactly these layers' names, for peft's ``target_modules``."""
     return "|".join(re.escape(each.name) for each in projections)

@@ -1,4 +1,4 @@
-"""The tensors that train: float32 masters above weights of lower precision, Adam on the masters."""
+"""The trained tensors: Adam on float32 master copies of weights in lower precision."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import torch
 from torch import Tensor, nn
 
 BETAS = (0.9, 0.995)
-"""Of Adam, as published (docs/reference/protocol.md#8-methods)."""
+"""Adam's β1 and β2, as published (docs/reference/protocol.md#8-methods)."""
 WIDE = (torch.float32, torch.float64)
 
 
 class Weights:
-    """The model's tensors of the given names and, for each, a master copy that the optimiser works on.
+    """The model's tensors of the given names, each with a master copy that the optimiser updates.
 
-    A step at a learning rate of 1e-5 or less is smaller than what bfloat16 and float16 can tell apart: added to such
-    a weight it would be lost, so it is added to a float32 copy, which is then rounded. A float32 tensor is its own
-    master.
+    A step at a learning rate of 1e-5 or less is below the precision of bfloat16 and float16 and would be lost, so it
+    is added to a float32 copy, which is then rounded. A float32 tensor is its own master.
     """
 
     def __init__(self, model: nn.Module, names: Sequence[str]) -> None:
-        """``names`` are those of ``model.named_parameters()``."""
+        """Take tensors by ``names``, as in ``model.named_parameters()``."""
         parameters = dict(model.named_parameters())
         self.live = {name: parameters[name] for name in names}
         self.masters: dict[str, Tensor] = {
@@ -30,17 +29,17 @@ class Weights:
         }
 
     def copies(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """The live tensors of these names, as they are now."""
+        """Return copies of the live tensors of these names."""
         return {name: self.live[name].detach().clone() for name in names}
 
     def adam(self, lr: float) -> torch.optim.Adam:
-        """Adam as published: default eps, no weight decay."""
+        """Create Adam on the masters as published: default eps, no weight decay."""
         masters = list(self.masters.values())
         fused = all(master.device.type in ("cpu", "cuda") for master in masters)
         return torch.optim.Adam(masters, lr=lr, betas=BETAS, fused=fused)
 
     def collect(self) -> None:
-        """After a backward pass: add the gradients to the masters', in their precision."""
+        """Add the gradients to those of the masters, in their precision. Call after each backward pass."""
         for name, live in self.live.items():
             master = self.masters[name]
             if master is not live and live.grad is not None:
@@ -48,7 +47,7 @@ class Weights:
                 live.grad = None
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """One step of the optimiser, rounded to the live tensors; gradients are gone afterwards."""
+        """Take one optimiser step, round the result into the live tensors, and clear the gradients."""
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
@@ -58,13 +57,13 @@ class Weights:
 
 
 def add_gradient(tensor: Tensor, gradient: Tensor) -> None:
-    """What ``backward`` does with a gradient."""
+    """Add ``gradient`` to ``tensor.grad``, as ``backward`` does."""
     tensor.grad = gradient if tensor.grad is None else tensor.grad.add_(gradient)
 
 
 @contextmanager
 def training_only(model: nn.Module, names: Sequence[str]) -> Iterator[None]:
-    """Evaluation mode (dropout off), gradients for these tensors only; afterwards every flag is as it was."""
+    """Set evaluation mode (no dropout) and gradients for these tensors only; restore all flags afterwards."""
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     wanted = set(names)
     model.eval()
