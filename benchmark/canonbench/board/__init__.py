@@ -1,4 +1,4 @@
-"""board."""
+"""The leaderboard: build its pages from the rows, check them, export the board, and report single runs."""
 
 from canonbench.board.build import Places, build, check
 from canonbench.board.export import export

@@ -1,8 +1,7 @@
-"""Which leagues' tables a row stands in, and why a row stands in none.
+"""Draw up the board: the tables, the order and rank of the rows in them, and the excluded rows with the reason.
 
-The board: which rows stand in which table, in which order, with which rank, and which are left out and why.
-
-Everything that shows the board (Markdown, web page, plots, exports) is a function of these values alone.
+A row is entered in the table of each league that it is in. Everything that shows the board (Markdown, web page, plots,
+exports) is a function of these values alone.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ class Entry:
     placed: PlacedRow
     league: str
     tasks: Mapping[str, TaskResult]
-    """By task name, the six standard ones; of an edit run each is a LeagueTask."""
+    """Results by task name, the six standard tasks; each is a LeagueTask for an edit run."""
     average: Average
     interval: Interval | None
-    """95 % of the average Δ success, points: the row's own, else ± 1.96 standard errors; None without either."""
+    """95 % interval of the average Δ success, points: the row's own, else ± 1.96 standard errors; None if neither."""
     ratio: float | None
-    """The largest loss ratio over the tasks; None where a reported row does not give it."""
+    """The largest loss ratio over the tasks; None if a reported row does not give it."""
     rank: int | None
-    """From 1; None: shown, but not ranked."""
+    """Rank from 1; None if the row is shown but not ranked."""
     note: str | None
-    """Why it is not ranked, or what a reader must know."""
+    """Why the row is not ranked, or what a reader must know about it."""
 
     @property
     def delta(self) -> float:
@@ -50,12 +49,12 @@ class Entry:
 
     @property
     def unreliable(self) -> bool:
-        """Whether it is shown without being ranked."""
+        """Whether the row is shown without being ranked."""
         return any(flag.name == "unreliable" for flag in self.placed.row.flags)
 
 
 def exclusion(row: Row) -> str | None:
-    """Why the row stands in no table, in one line, or None."""
+    """Return why the row is in no table, in one line, or None if it is in one."""
     for flag in row.flags:
         if flag.name in {"superseded", "partial"}:
             return f"{flag.name}: {flag.reason}"
@@ -71,9 +70,9 @@ def exclusion(row: Row) -> str | None:
 
 
 def entries(placed: PlacedRow) -> list[Entry]:
-    """An entry, not ranked yet, for every league that the row is in; of an edit run those that it chose for.
+    """Make an entry, not ranked yet, for every league that the row is in; an edit run is in those that it chose for.
 
-    A fixed checkpoint is in the leagues in which its loss ratio is clearly within the bound; ``uncertain`` is not in.
+    A fixed checkpoint is in a league if its loss ratio is clearly within the bound; ``uncertain`` does not count as in.
     """
     return [
         Entry(
@@ -91,12 +90,12 @@ def entries(placed: PlacedRow) -> list[Entry]:
 
 
 def sentences(notes: Iterable[str | None]) -> str | None:
-    """The notes in one line, each ended by a full stop; None if there is none."""
+    """Join the notes in one line, each ended by a full stop; None without notes."""
     return " ".join(note if note.endswith(".") else f"{note}." for note in notes if note) or None
 
 
 def _results(row: Row) -> Iterator[tuple[str, Mapping[str, TaskResult], Average]]:
-    """Per league that the row is in: its tasks and their average."""
+    """The tasks and their average, for each league that the row is in."""
     if row.leagues is not None:
         for name, league in row.leagues.items():
             yield name, league.tasks, league.average
@@ -114,7 +113,7 @@ def _other_tasks(scored: Sequence[str]) -> str:
 
 
 def _interval(tasks: Mapping[str, TaskResult], average: Average) -> Interval | None:
-    """The average's own, else from the tasks' standard errors, which are independent: SE = √(Σ SE²) / n."""
+    """The average's own interval, else from the tasks' standard errors, which are independent: SE = √(Σ SE²) / n."""
     if average.success.ci is not None:
         return Interval(*average.success.ci)
     errors = [task.standard_error if isinstance(task, LeagueTask) else None for task in tasks.values()]
@@ -147,9 +146,9 @@ def _notes(row: Row, tasks: Mapping[str, TaskResult]) -> Iterator[str]:
 
 Track = Literal["per-task", "joint"]
 RankedBy = Literal["paired", "intervals", "mixed"]
-"""What told rows apart: paired tests on per-example values, intervals that do not overlap, or some each."""
+"""How rows were separated: by paired tests on per-example values, by intervals that do not overlap, or by both."""
 Scores = Callable[[Entry], Mapping[str, Side] | None]
-"""What the entry's models scored, by task; None where no per-example values are at hand."""
+"""Function from an entry to its models' scores by task; None if its per-example values are not available."""
 NO_INTERVAL = "Gives no interval, so nothing tells it from its neighbours."
 
 
@@ -157,7 +156,7 @@ NO_INTERVAL = "Gives no interval, so nothing tells it from its neighbours."
 class Table:
     """The rows that may be ranked against each other in one league.
 
-    The best average Δ success comes first; those that are not ranked come last.
+    The best average Δ success comes first; unranked rows come last.
     """
 
     group: ComparableGroup
@@ -165,11 +164,11 @@ class Table:
     league: str
     entries: tuple[Entry, ...]
     ranked_by: RankedBy | None
-    """None where no two rows could be compared."""
+    """How rows were separated; None if no two rows could be compared."""
 
 
 class Excluded(NamedTuple):
-    """A row that stands in no table."""
+    """A row that is in no table, and why."""
 
     placed: PlacedRow
     reason: str
@@ -177,10 +176,10 @@ class Excluded(NamedTuple):
 
 @dataclass(frozen=True)
 class Board:
-    """All rows: every one stands in a table or is listed as excluded."""
+    """All rows: each is in a table or listed as excluded."""
 
     tables: tuple[Table, ...]
-    """By group, track and league, the widest league first."""
+    """Tables by group, track and league, the widest league first."""
     excluded: tuple[Excluded, ...]
 
 
@@ -191,11 +190,11 @@ class _Key(NamedTuple):
 
 
 def board(rows: Iterable[PlacedRow], scores: Scores) -> Board:
-    """Draw up the board. Pure, and the same whatever the order of the rows.
+    """Draw up the board. Pure; the result does not depend on the order of the rows.
 
     Args:
-        rows: the rows, wherever they stand.
-        scores: asked only about entries with per-example values that share a table with another such entry.
+        rows: all rows, with their places.
+        scores: called only for entries with per-example values that share a table with another such entry.
     """
     tables: dict[_Key, list[Entry]] = defaultdict(list)
     excluded = []
@@ -213,7 +212,7 @@ def board(rows: Iterable[PlacedRow], scores: Scores) -> Board:
 
 
 def _order(key: _Key) -> tuple[object, ...]:
-    """Published before mini before others, test before val, per-task before joint, wide leagues before tight ones."""
+    """Sort key: published, mini, then others; test before val; per-task before joint; wide before tight leagues."""
     suite = key.group.suite.partition(" ")[0]
     known = ("published", "mini")
     group = tuple("" if part is None else str(part) for part in key.group)
@@ -228,7 +227,7 @@ def _order(key: _Key) -> tuple[object, ...]:
 
 
 def _names(placed: PlacedRow) -> tuple[str, ...]:
-    """What rows that are equal in everything else stand in order of; not their place, which is nobody's merit."""
+    """Sort key of rows that are equal in everything else; not their place in the files, which is arbitrary."""
     row = placed.row
     return (row.method or "", row.model.name, row.row_id)
 

@@ -1,6 +1,6 @@
-"""What the models of the board's rows scored, from the per-example values that are kept beside the rows.
+"""Write the board's pages from the rows, and check the pages on disk against them.
 
-The board's pages on disk: written from the rows, and checked against them.
+The file also reads the scores of a row's models from the per-example values that are kept with the rows.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 HUB = "hf://"
-"""How a reference to a file that is not in the repository begins."""
+"""Prefix of a reference to a file that is on the hub instead of in the repository."""
 
 
 def scores_in(root: Path) -> Scores:
-    """Scores from the files under ``root``; None for a row whose file is on the hub, which the board never fetches.
+    """Return a function that reads scores under ``root``; it gives None for a file on the hub, which is never fetched.
 
-    They raise CanonbenchError in one line if a file is missing, damaged, or not the one that its row was computed from.
+    The function raises CanonbenchError in one line if a file is missing, damaged, or not the one its row names.
     """
 
     @cache
@@ -55,25 +55,25 @@ def scores_in(root: Path) -> Scores:
 
 
 BEGIN, END = "<!-- leaderboard: begin -->", "<!-- leaderboard: end -->"
-"""Between these lines of the repository's README.md stands the head of the board."""
+"""Lines of the repository's README.md between which the head of the board is written."""
 
 
 class Places(NamedTuple):
-    """Where the board's files are."""
+    """The places of the board's files."""
 
     rows: Path
-    """The folder of rows; in a checkout leaderboard/rows."""
+    """Folder of the rows; leaderboard/rows in a checkout."""
     out: Path
-    """The folder of pages; in a checkout leaderboard."""
+    """Folder of the pages; leaderboard in a checkout."""
 
     @property
     def root(self) -> Path:
-        """Of the checkout: what rows call their files from."""
+        """Root of the checkout; rows name their files relative to it."""
         return Path(os.path.relpath(self.rows.resolve().parent.parent))
 
     @property
     def readme(self) -> Path | None:
-        """The repository's own, if it has a place for the head and the pages stand where its links lead."""
+        """The repository's README.md, if it has a place for the head and its links lead to the pages; else None."""
         path = self.root / "README.md"
         if self.out.resolve() != self.rows.resolve().parent or not path.is_file() or BEGIN not in read_text(path):
             return None
@@ -81,7 +81,7 @@ class Places(NamedTuple):
 
 
 def read_board(places: Places) -> Board:
-    """The board of the rows.
+    """Read the rows and draw up the board.
 
     Raises:
         CanonbenchError: a row, or a file that a row was computed from, cannot be read.
@@ -90,12 +90,12 @@ def read_board(places: Places) -> Board:
 
 
 def build(places: Places) -> list[Path]:
-    """Write every page, and nothing where a page stands already as it should; the files that changed.
+    """Write every page that is not up to date, and return the files that changed.
 
     The same rows give the same bytes. Plots that the board no longer has are removed.
 
     Raises:
-        CanonbenchError: as ``read_board``; or a page cannot be written.
+        CanonbenchError: as in ``read_board``; or a page cannot be written.
     """
     wanted = _wanted(places)
     changed = [path for path, text in wanted.items() if not path.is_file() or read_text(path) != text]
@@ -109,10 +109,10 @@ def build(places: Places) -> list[Path]:
 
 
 def check(places: Places) -> list[str]:
-    """Where the pages disagree with the rows, in one line each.
+    """List where the pages disagree with the rows, one line each.
 
     Raises:
-        CanonbenchError: as ``read_board``.
+        CanonbenchError: as in ``read_board``.
     """
     wanted = _wanted(places)
     found = []
@@ -125,7 +125,7 @@ def check(places: Places) -> list[str]:
 
 
 def _wanted(places: Places) -> dict[Path, str]:
-    """Every page and its text."""
+    """Map every page to its text."""
     scores = scores_in(places.root)
     drawn = board(read_rows(places.rows), scores)
     pictures = plots(drawn)

@@ -1,13 +1,12 @@
-"""The libraries inside our web pages, taken from installed packages: DataTables for tables, Vega for plots.
+"""Build self-contained HTML files: styles, scripts and data inline, and a policy that allows no other script.
 
-The packages ``itables`` and ``vl-convert-python`` carry them; nothing is fetched. Pages hold the scripts whole, so that
-they work from disk and without network, and the licences that these scripts come under.
+Pages use DataTables for tables and Vega for plots, taken from the installed packages ``itables`` and
+``vl-convert-python``; nothing is fetched. A page contains these scripts whole, so that it works from disk and without
+network, together with their licences.
 
-One HTML file that needs nothing else: styles, scripts and data inside, and a policy that allows no other script.
-
-Everything that comes from a row reaches a page in one of two ways: through a template, which escapes it, or as JSON in
-a data block, which no browser runs. The content security policy lists the hashes of our own scripts, so that a third
-way, should one be overlooked, runs nothing either.
+Values from a row reach a page in only two ways: through a template, which escapes them, or as JSON in a data block,
+which browsers do not run. The content security policy lists the hashes of our own scripts, so that a script that got in
+in any other way would not run.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ EXPORTS = re.compile(r"export\{([^{}]*)\};?")
 
 
 class Library(NamedTuple):
-    """A library as a page holds it."""
+    """A script library as it is embedded in a page."""
 
     name: str
     script: str
@@ -42,10 +41,10 @@ class Library(NamedTuple):
 
 @cache
 def data_tables() -> Library:
-    """DataTables, as ``window.DataTable``.
+    """Load DataTables, as ``window.DataTable``.
 
     Raises:
-        CanonbenchError: the package that carries it is not installed, or its bundle has another form.
+        CanonbenchError: the package that contains it is not installed, or its bundle has an unknown form.
     """
     package = _package("itables")
     source = Path(str(package.locate_file("itables/html/dt_bundle.js"))).read_text(encoding="utf-8")
@@ -53,17 +52,17 @@ def data_tables() -> Library:
     names = dict(part.strip().split(" as ")[::-1] for part in statements[-1].split(",")) if statements else {}
     if "default" not in names:
         raise CanonbenchError(f"itables {package.version} carries DataTables in a form that is not known; {ADVICE}")
-    # A page's own script cannot import from a module that stands in the same page, so the export becomes a global.
+    # A page's own script cannot import from an inline module of the same page, so the export becomes a global.
     script = EXPORTS.sub(f"window.DataTable={names['default']};", source)
     return Library(f"DataTables, from itables {package.version}", script)
 
 
 @cache
 def vega() -> Library:
-    """Vega, Vega-Lite and Vega-Embed, as ``window.vega``, ``window.vegaLite`` and ``window.vegaEmbed``.
+    """Load Vega, Vega-Lite and Vega-Embed, as ``window.vega``, ``window.vegaLite`` and ``window.vegaEmbed``.
 
     Raises:
-        CanonbenchError: the package that carries them is not installed.
+        CanonbenchError: the package that contains them is not installed.
     """
     converter = _converter()
     versions = f"Vega {converter.get_vega_version()}, Vega-Lite {converter.get_vegalite_versions()[-1]}"
@@ -71,7 +70,7 @@ def vega() -> Library:
 
 
 def vegalite_svg(spec: dict[str, Any]) -> str:
-    """Draw a Vega-Lite specification; the same one gives the same bytes. No network.
+    """Draw a Vega-Lite specification as SVG without network; the same specification gives the same bytes.
 
     Raises:
         CanonbenchError: the package that draws is not installed.
@@ -81,7 +80,7 @@ def vegalite_svg(spec: dict[str, Any]) -> str:
 
 
 def licences() -> str:
-    """The notices and licences of all that pages hold of others."""
+    """The notices and licences of all third-party code in the pages."""
     return (files("canonbench.board") / "assets" / "licences.txt").read_text(encoding="utf-8")
 
 
@@ -104,7 +103,7 @@ BREAKS_OUT = re.compile(r"<(?=!--|/?script)", re.IGNORECASE)
 
 
 def asset(name: str) -> str:
-    """The text of a file that the package carries."""
+    """Read a text file from the package's assets."""
     return (files(PACKAGE) / "assets" / name).read_text(encoding="utf-8")
 
 
@@ -116,8 +115,8 @@ def document(
     Args:
         template: its file name.
         scripts: sources of modules, run in this order; they find ``data`` in the element with the id ``data``.
-        data: what JSON can hold.
-        values: what the template asks for, escaped there unless ``Markup``.
+        data: values that JSON can represent.
+        values: the template's variables, escaped there unless they are ``Markup``.
     """
     sources = [_inside_script(each) for each in scripts]
     allowed = " ".join(f"'sha256-{_digest(source)}'" for source in sources) or "'none'"
@@ -138,12 +137,12 @@ def document(
 
 
 def _json(data: Mapping[str, Any]) -> str:
-    """JSON in which nothing can end the script element that holds it."""
+    """Encode as JSON in which no text can end the enclosing script element."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _inside_script(source: str) -> str:
-    """A script in whose strings (the only place where they occur) no markup can end the element, or hide its end."""
+    """Escape markup in a script's strings (it occurs only there) that could end the script element, or hide its end."""
     return BREAKS_OUT.sub(r"\\x3c", source.replace("\r\n", "\n")).strip() + "\n"
 
 

@@ -1,8 +1,6 @@
-"""The board as one flat table, for other programs: CSV and Parquet.
+"""Export the board, one file per format: CSV and Parquet for programs, LaTeX and BibTeX for papers.
 
-The board for papers: LaTeX tables, and BibTeX entries for what they cite.
-
-The board in other formats, each one file.
+CSV and Parquet hold one flat table; LaTeX holds the board's tables and BibTeX the entries for citing them.
 """
 
 from __future__ import annotations
@@ -32,13 +30,14 @@ AVERAGE = ("base", "edited", "delta", "low", "high", "hard_negatives_delta", "ra
 OF_TASK = ("base", "edited", "delta", "low", "high", "standard_error", "hard_negatives_delta", "ratio")
 NUMBERS = (*(f"average_{name}" for name in AVERAGE), *(f"{task}_{name}" for task in TASKS for name in OF_TASK))
 COLUMNS = (*TEXT, "rank", *NUMBERS)
-"""A line per row and league. Success in percent, its Δ and interval in points, hard negatives in nats."""
+"""Columns of the table, which has one line per row and league. Success is in percent, its Δ and interval in points,
+hard negatives in nats."""
 FORMULA = ("=", "+", "-", "@")
-"""How a cell begins that a spreadsheet would compute; in CSV such a text gets an apostrophe before it."""
+"""First characters that make a spreadsheet evaluate a cell; in CSV such a text is prefixed with an apostrophe."""
 
 
 def records(board: Board) -> Iterator[dict[str, Any]]:
-    """Every entry of every table as ``COLUMNS``; None where there is nothing."""
+    """Return every entry of every table as ``COLUMNS``; None for absent values."""
     for table in board.tables:
         for entry in table.entries:
             yield _record(table, entry)
@@ -136,18 +135,18 @@ OWN = """\
 
 
 def escape(text: str) -> str:
-    """The text in one line, in which no character is a command."""
+    """Put the text in one line and escape all characters that LaTeX would interpret."""
     return "".join(SPECIAL.get(character, character) for character in one_line(text))
 
 
 def to_latex(board: Board) -> str:
-    """A table environment for every table of the board."""
+    """Format every table of the board as a table environment."""
     tables = (_table(field.name, each) for field in fields(board) for each in field.tables)
     return "\n".join([PREAMBLE, *tables])
 
 
 def to_bibtex(submissions: Mapping[str, Submission]) -> str:
-    """The benchmark, its paper, and every submission by name."""
+    """Format entries for the benchmark, its paper and every submission, by name."""
     return "\n".join([OWN, *(_entry(name, each) for name, each in sorted(submissions.items()))])
 
 
@@ -214,12 +213,12 @@ def _address(url: str | None) -> str:
 
 
 class Format(NamedTuple):
-    """One format."""
+    """An export format."""
 
     file: str
-    """What its file is called."""
+    """File name."""
     of: Callable[[Board, Path], str | bytes]
-    """The board, and the checkout's root for what rows only name."""
+    """Function that renders the board; it also gets the checkout's root, for files that rows only name."""
 
 
 FORMATS = {
@@ -231,11 +230,11 @@ FORMATS = {
 
 
 def export(places: Places, name: str) -> Path:
-    """Write the board in one of ``FORMATS`` into the folder of pages; the file.
+    """Write the board in one of ``FORMATS`` into the folder of pages, and return the path.
 
     Raises:
-        CanonbenchError: as ``read_board``; for BibTeX also if a row's submission cannot be read; or the file cannot be
-            written.
+        CanonbenchError: as in ``read_board``; for BibTeX also if a row's submission cannot be read; or the file cannot
+            be written.
     """
     form = FORMATS[name]
     content = form.of(read_board(places), places.root)

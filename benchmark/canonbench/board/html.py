@@ -1,6 +1,6 @@
-"""The board as the data that its web page works with: groups, their tables and entries, and what each row says.
+"""Build the board's web page: one file that works from disk and without network.
 
-The board's web page: one file that works from disk and without network.
+The page's data are the groups, their tables and entries, and the facts of each row.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from canonbench.results import ComparableGroup, Flips, LeagueTask, ModelReferenc
 from canonbench.suite import TASKS
 
 Texts = Callable[[ComparableGroup], SuiteTexts | None]
-"""A group's evaluation examples by task, if a page may show them."""
+"""Function from a group to its evaluation examples by task; None if a page may not show them."""
 Record = dict[str, Any]
 SHOWN = 3
-"""Rows that an edit fixed, and as many that it broke, shown per task."""
+"""Number of fixed rows, and of broken rows, shown per task."""
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 FOLDER = re.compile(r"[\w-]+")
-"""Only names of this form become links."""
+"""Pattern of names that become links; others do not."""
 
 
 def board_data(board: Board, scores: Scores, texts: Texts) -> Record:
-    """All that the page's scripts need, as values for JSON. Pure, as far as ``scores`` and ``texts`` are."""
+    """Collect the data of the page's scripts as values for JSON. Pure if ``scores`` and ``texts`` are."""
     return {
         "tasks": list(TASKS),
         "columns": TASK_COLUMNS,
@@ -106,7 +106,7 @@ TASK_COLUMNS = (
     *("n", "base", "edited", "delta", "interval", "error", "clean", "hardBase", "hard", "hardInterval"),
     *("ratio", "ratioInterval", "membership", "candidate", "taken"),
 )
-"""What stands, in this order, for every task of an entry."""
+"""Values of each task of an entry, in this order."""
 
 
 def _task(task: TaskResult) -> list[Any]:
@@ -128,7 +128,7 @@ def _flips(
     texts: SuiteTexts | None,
     examples: dict[str, dict[int, list[str | None]]],
 ) -> Record | None:
-    """Per task how many rows were fixed and broken, and the first of them; their subjects and texts go to examples."""
+    """Per task, the numbers of fixed and broken rows and the first of them; their subjects and texts go to examples."""
     sides = scores(entry) if entry.placed.row.examples is not None else None
     if sides is None:
         return None
@@ -174,19 +174,19 @@ def _on_hub(model: ModelReference) -> bool:
 
 
 SCRIPTS = ("format.js", "state.js", "figures.js", "details.js", "table.js", "board.js")
-"""One module, in this order."""
+"""Source files that form one module, in this order."""
 
 
 def html_page(board: Board, scores: Scores, texts: Texts) -> str:
-    """The whole page; the same board gives the same bytes.
+    """Render the whole page; the same board gives the same bytes.
 
     Args:
-        board: what to show.
-        scores: asked about every entry with per-example values, for the rows that it fixed and broke.
-        texts: the evaluation examples of a group whose texts may be published; None for others.
+        board: the board to show.
+        scores: called for every entry with per-example values, to find the rows that it fixed and broke.
+        texts: gives the evaluation examples of a group whose texts may be published; None for others.
 
     Raises:
-        CanonbenchError: a library that the page holds is not installed.
+        CanonbenchError: a library that the page embeds is not installed.
     """
     excluded = [
         {"method": method_of(placed.row), "base": base_of(placed.row), "place": file_of(placed.place), "reason": reason}

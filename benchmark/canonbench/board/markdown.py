@@ -1,6 +1,6 @@
-"""Markdown in which nothing that comes from a row means anything but itself.
+"""Render the board in Markdown: its full page, and its head for the repository's README.
 
-The board in Markdown: the whole of it, and its head for the repository's first page.
+All text that comes from a row is escaped, so that it cannot act as Markdown.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ from canonbench.results import Row
 from canonbench.suite import TASKS
 
 SPECIAL = re.compile(r"[\\`*_\[\]<>|~$&!]|(?<=\w):(?=//)|(?<=www)\.|(?<=\w)@", re.IGNORECASE)
-"""What Markdown, its tables, mathematics, or an automatic link would take for more than a character."""
+"""Characters with a meaning in Markdown, its tables, mathematics, or automatic links."""
 UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn"}
-"""Unicode categories of characters that are not seen, or change how others are."""
+"""Unicode categories of characters that are invisible or change how others are displayed."""
 
 
 def one_line(text: str) -> str:
-    """The text without breaks, and with a mark for every character that is not seen."""
+    """Remove line breaks from the text, and replace every invisible character by a mark."""
     line = " ".join(text.split())
     return "".join("\ufffd" if unicodedata.category(character) in UNSEEN else character for character in line)
 
 
 def escape(text: str) -> str:
-    """The text in one line, for a cell of a table or the middle of a paragraph."""
+    """Escape the text in one line, for a table cell or the middle of a paragraph."""
     return SPECIAL.sub(r"\\\g<0>", one_line(text))
 
 
 def link(text: str, *path: str) -> str:
-    """A link to a file of the repository, by a relative path; both may come from a row."""
+    """Format a link to a file of the repository by a relative path; both text and path may come from a row."""
     return f"[{escape(text)}]({'/'.join(part if part == '..' else quote(part, safe='') for part in path)})"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; a column whose name begins with ``>`` stands to the right. Cells are Markdown already."""
+    """Format a table; a column whose name begins with ``>`` is right-aligned. Cells must already be Markdown."""
     heads = [name.removeprefix(">") for name in columns]
     rules = ["---:" if name.startswith(">") else "---" for name in columns]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (heads, rules, *rows))
 
 
 FIRST = 3
-"""Rows of every league that stand in the head."""
+"""Number of rows of each league in the head."""
 PAGE = "index.html"
 PLOTS = "plots"
 ABOUT = """\
@@ -79,9 +79,9 @@ COLUMNS = (
 
 
 def board_page(board: Board, pictures: Sequence[str] = ()) -> str:
-    """``leaderboard/README.md``: every table, the notes on its rows, the plots, and the rows that are left out.
+    """Render ``leaderboard/README.md``: every table, the notes on its rows, the plots, and the excluded rows.
 
-    ``pictures`` are names of files in the folder ``PLOTS`` beside it.
+    ``pictures`` are names of files in the folder ``PLOTS`` next to it.
     """
     parts = [ABOUT]
     for _, found in groupby(fields(board), key=lambda field: field.group):
@@ -96,7 +96,10 @@ def board_page(board: Board, pictures: Sequence[str] = ()) -> str:
 
 
 def head(board: Board) -> str:
-    """The first rows of every league measured on a test split, a table per group and track; links from the root."""
+    """Render the first rows of every league measured on a test split, one table per group and track.
+
+    Links are relative to the repository's root.
+    """
     parts = []
     for field in fields(board):
         if field.group.split == "test":
@@ -105,7 +108,7 @@ def head(board: Board) -> str:
 
 
 def _group(found: Sequence[Field]) -> Iterator[str]:
-    """The fields of one group, a track each."""
+    """Render the fields of one group, one per track."""
     tables = [table for field in found for table in field.tables]
     notes = _notes(tables)
     yield f"## {escape(found[0].name)}\n"
@@ -121,7 +124,7 @@ def _group(found: Sequence[Field]) -> Iterator[str]:
 
 
 def _notes(tables: Sequence[Table]) -> dict[str, int]:
-    """Every note of the group once, numbered as they come."""
+    """Number the group's distinct notes in order of appearance."""
     notes: dict[str, int] = {}
     for each in tables:
         for entry in each.entries:
@@ -171,7 +174,7 @@ def _excluded(excluded: Sequence[Excluded]) -> str:
 
 
 def _head(tables: Sequence[Table]) -> str:
-    """The rows that are among the first of some league, in the order of the widest."""
+    """The rows that are among the first in at least one league, in the order of the widest."""
     leagues = [each.league for each in tables]
     entries: dict[str, dict[str, Entry]] = {}
     for each in tables:

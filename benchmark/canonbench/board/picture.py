@@ -1,6 +1,6 @@
-"""The picture of an edit run: success against loss ratio, candidate by candidate, leagues as bands.
+"""Draw the trajectory of an edit run: success against loss ratio for each candidate, with leagues as bands.
 
-Below it stands a row per task for the candidates of which only the ratio is known, because they are in no league.
+Candidates in no league have a known ratio but no success; they are drawn below the plot, in one row per task.
 """
 
 from __future__ import annotations
@@ -19,42 +19,42 @@ from canonbench.board.picture_parts import BESIDE, Label, bands, limits, place_l
 from canonbench.results import Candidate
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Okabe and Ito's, which colour-blind people tell apart too; without their yellow, which is faint on white."""
+"""Okabe and Ito's colours, which colour-blind people can tell apart; without yellow, which is faint on white."""
 MARKERS = "osD^vPX"
 STYLE: dict[Any, Any] = {
-    "svg.hashsalt": "canonbench",  # else ids are random
+    "svg.hashsalt": "canonbench",  # otherwise ids are random
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
 DPI = 72
-"""SVG's: a pixel is a point."""
+"""Resolution of SVG, at which a pixel is a point."""
 WIDTH, PLOT, ROW = 9.0, 4.3, 0.22
-"""Inches: of the picture, of the plot's height, of a row below it."""
+"""Inches: width of the picture, height of the plot, height of a row below it."""
 LEFT, RIGHT, TOP, BOTTOM = 0.9, 2.1, 0.55, 0.6
-"""Inches around them; the key stands to the right."""
+"""Margins in inches; the legend is on the right."""
 LEAST_SPAN = 5
-"""Points of success that the plot covers at least."""
+"""Minimum range of the success axis, percentage points."""
 RING = 11
-"""Points across, around what is chosen."""
+"""Diameter in points of the ring around a chosen candidate."""
 
 
 Span = tuple[float, float]
-"""Of ratio − 1."""
+"""Range of ratio − 1."""
 
 
 class Look(NamedTuple):
-    """How a task is drawn."""
+    """The look of a task's points and lines."""
 
     colour: str
     marker: str
     size: float
-    """Points across."""
+    """Diameter of a marker, points."""
     line: float
-    """Points."""
+    """Width of the line, points."""
     numbered: bool
-    """Every candidate, not only the chosen ones."""
+    """Whether every candidate is numbered, not only the chosen ones."""
 
 
 def draw_trajectory(
@@ -63,10 +63,10 @@ def draw_trajectory(
     """Write the picture as SVG; the same input gives the same bytes.
 
     Args:
-        candidates: of all tasks and seeds.
+        candidates: the candidates of all tasks and seeds.
         base: task to the unedited model's success, percent.
         leagues: label to ε.
-        path: whatever its ending.
+        path: the file, SVG whatever its suffix.
     """
     with matplotlib.rc_context(STYLE):
         figure = _figure(candidates, base, leagues)
@@ -103,7 +103,7 @@ def _axes(figure: Figure, bottom: float, height: float) -> Axes:
 
 
 def _success_axis(axes: Axes) -> None:
-    """From what is drawn, but never so near that noise looks large, nor far beyond 0 and 100."""
+    """Fit the success axis to the data, but not so closely that noise looks large, nor far beyond 0 and 100."""
     low, high = axes.dataLim.intervaly
     margin = max(0.1 * (high - low), (LEAST_SPAN - (high - low)) / 2)
     axes.set_ylim(max(low - margin, -4), min(high + margin, 104))
@@ -121,7 +121,7 @@ def _looks(tasks: Sequence[str], *, several: bool) -> dict[str, Look]:
 def _trajectories(
     axes: Axes, candidates: Sequence[Candidate], task: str, base: float, look: Look, span: Span
 ) -> Iterator[Label]:
-    """A line per seed, from the unedited model on, broken where a candidate was not scored."""
+    """Draw a line per seed, starting at the unedited model and broken where a candidate was not scored."""
     own = sorted((each for each in candidates if each.task == task), key=lambda each: (each.seed, each.number))
     for _, seed in groupby(own, key=lambda each: each.seed):
         run = list(seed)
@@ -153,7 +153,7 @@ def _point(axes: Axes, candidate: Candidate, look: Look, span: Span, *, last: bo
 def _outside(
     axes: Axes, candidates: Sequence[Candidate], tasks: Sequence[str], looks: Mapping[str, Look], span: Span
 ) -> None:
-    """A row per task with the candidates that were not scored; those beyond the edge share one sign."""
+    """Draw a row per task with the candidates that were not scored; those beyond the edge share one marker."""
     labels = []
     for y, task in enumerate(tasks):
         look = looks[task]
@@ -171,7 +171,7 @@ def _outside(
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """4, 5, 6, 8 as "4–6, 8"."""
+    """Format numbers as ranges: 4, 5, 6, 8 as "4–6, 8"."""
     runs: list[list[int]] = []
     for number in sorted(set(numbers)):
         if runs and number == runs[-1][-1] + 1:
@@ -182,7 +182,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def _is_beyond(candidate: Candidate, span: Span) -> bool:
-    """Somewhere to the right of all that is drawn, or it is not known where."""
+    """Whether the candidate is right of the drawn range, or its exact ratio is unknown."""
     return candidate.rejected or candidate.ratio - 1 > span[1]
 
 

@@ -1,6 +1,6 @@
-"""Lettering beside the points of a plot: it covers neither points nor other lettering, or it is left out.
+"""Parts of matplotlib pictures: the labels of points, and the axis of loss ratio − 1 with its leagues.
 
-The axis of loss ratio − 1, which all of a trajectory's picture shares: its scale, and the leagues on it.
+A label covers neither points nor other labels; one that does not fit is left out.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from matplotlib.transforms import Bbox
 from canonbench.results import Candidate
 
 SIZE = 7.5
-"""Points."""
+"""Font size, points."""
 GAP = 1.5
-"""Points between a marker and its lettering."""
+"""Points between a marker and its label."""
 SLACK = 4.0
-"""Points by which lettering may come out wider than its outline: renderers hint and round in their own ways."""
+"""Points by which a rendered label may be wider than its outline, as renderers hint and round differently."""
 DARKER = 0.65
-"""Of the marker's colour, for lettering: thin strokes need more contrast."""
+"""Factor on the marker's colour for its label, as thin strokes need more contrast."""
 AROUND = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
-"""Where lettering may stand, best first: above, below, right, left, the corners."""
+"""Possible places of a label, best first: above, below, right, left, the corners."""
 BESIDE = ((1, 0), (-1, 0))
 
 
 class Label(NamedTuple):
-    """A point, and what should stand beside it."""
+    """A point and its label."""
 
     x: float
     y: float
     """In data coordinates."""
     texts: tuple[str, ...]
-    """The first that there is room for is taken; none for a point that only must not be covered."""
+    """Alternative texts; the first that fits is used. Empty for a point that must only not be covered."""
     reach: float
     """Radius of the point's marker, points."""
     priority: int
-    """Lower ones are placed first."""
+    """Labels with lower numbers are placed first."""
     colour: str
     bold: bool
 
 
 def place_labels(axes: Axes, labels: Sequence[Label], places: Sequence[tuple[int, int]] = AROUND) -> None:
-    """Letter as many points as there is room for, off the axes' lines where that is possible.
+    """Label as many points as fit, away from the axes' lines where possible.
 
-    Limits and scales of the axes must be final, and its figure at 72 dpi: then a pixel is a point.
+    Limits and scales of the axes must be final, and the figure must have 72 dpi, so that a pixel is a point.
     """
     points = [tuple(axes.transData.transform((label.x, label.y))) for label in labels]
     markers = [_box(point, 2 * label.reach, 2 * label.reach) for point, label in zip(points, labels, strict=True)]
@@ -77,7 +77,7 @@ def _room(
     inside: Bbox,
     places: Sequence[tuple[int, int]],
 ) -> tuple[str, Bbox] | None:
-    """The first text and place that is free; better on a line than a shorter text."""
+    """Find the first free text and place; a place on a line is better than a shorter text."""
     for text in label.texts:
         width, height = text_width(text, SIZE, bold=label.bold) + SLACK, SIZE + SLACK / 2
         free = []
@@ -110,23 +110,23 @@ def _letter(axes: Axes, label: Label, text: str, box: Bbox) -> None:
 
 
 def font(bold: bool) -> FontProperties:
-    """Of all lettering; it comes with matplotlib."""
+    """The font of all text; it comes with matplotlib."""
     return FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal")
 
 
 BANDS = ("#dcdcdc", "#eaeaea", "#f5f5f5")
-"""Of the leagues from the tightest; further ones look like the last."""
+"""Colours of the leagues, from the tightest; further leagues have the last colour."""
 LINE = "#8a8a8a"
 TICK_SIZE = 9
 """Points."""
 BEYOND = 50
-"""So many times the loosest ε is drawn; what lies further stands at the edge."""
+"""The axis extends to this multiple of the loosest ε; points beyond it are drawn at the edge."""
 
 
 def limits(candidates: Sequence[Candidate], leagues: Mapping[str, float]) -> tuple[float, float]:
-    """The span of ratio − 1 that is drawn: whole decades with zero, all leagues, and (up to a point) all candidates.
+    """Compute the drawn range of ratio − 1: whole decades with zero, all leagues, and all candidates up to ``BEYOND``.
 
-    Of a rejected candidate the ratio is not known, so it has no place on the axis.
+    Rejected candidates are left out, because their ratio is not known.
     """
     tightest, loosest = min(leagues.values()), max(leagues.values())
     excess = [each.ratio - 1 for each in candidates if not each.rejected]
@@ -135,7 +135,7 @@ def limits(candidates: Sequence[Candidate], leagues: Mapping[str, float]) -> tup
 
 
 def scale(axes: Axes, span: tuple[float, float], leagues: Mapping[str, float]) -> None:
-    """Logarithmic on both sides of zero, linear inside the tightest league."""
+    """Set the x axis: logarithmic on both sides of zero, linear inside the tightest league."""
     tightest = min(leagues.values())
     axes.set_xscale("symlog", linthresh=tightest, linscale=0.6)
     axes.set_xlim(1.3 * span[0], 1.3 * span[1])
@@ -147,7 +147,7 @@ def scale(axes: Axes, span: tuple[float, float], leagues: Mapping[str, float]) -
 
 
 def bands(axes: Axes, leagues: Mapping[str, float], *, named: bool) -> None:
-    """Shade the leagues: each is everything left of its line; its name stands over what no tighter one has."""
+    """Shade the leagues: each is everything left of its line; its name is over the part that no tighter league has."""
     start, end = axes.get_xlim()
     ordered = sorted(leagues.items(), key=lambda league: league[1])
     row_ends = [-math.inf, -math.inf]
@@ -161,7 +161,7 @@ def bands(axes: Axes, leagues: Mapping[str, float], *, named: bool) -> None:
 
 
 def _name(axes: Axes, text: str, band: tuple[float, float], row_ends: list[float]) -> None:
-    """Write over the middle of a band, in a second row where the first has no room."""
+    """Write the name over the middle of a band, in a second row if the first has no room."""
     left, right = (axes.transData.transform((x, 0))[0] for x in band)
     middle, half = (left + right) / 2, text_width(text, TICK_SIZE) / 2 + 3
     row = 0 if middle - half >= row_ends[0] else 1
@@ -178,7 +178,7 @@ def _power(value: float) -> float:
 
 
 def _decade(value: float) -> float:
-    """The power of ten at or above."""
+    """The smallest power of ten that is not below the value."""
     return 10.0 ** math.ceil(_power(value))
 
 

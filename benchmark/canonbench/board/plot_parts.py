@@ -1,4 +1,4 @@
-"""What all plots share: colours, lettering, and the axis of loss ratio − 1 with the leagues on it."""
+"""Parts shared by all Vega-Lite plots: colours, fonts, and the axis of loss ratio − 1 with its leagues."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 Spec = dict[str, Any]
 Look = dict[str, str]
-"""``method``, ``colour`` and ``shape``."""
+"""The look of a method: ``method``, ``colour`` and ``shape``."""
 BEYOND = 50
-"""So many times the loosest ε is drawn."""
+"""The axis extends to this multiple of the loosest ε."""
 SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
-"""As many as with seven colours give 42 looks before one returns."""
+"""Marker shapes; with seven colours they give 42 looks before one repeats."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ class Theme:
     grid: str
     surface: str
     colours: tuple[str, ...]
-    """Okabe and Ito's, which colour-blind people tell apart too; without black and their yellow."""
+    """Okabe and Ito's colours, which colour-blind people can tell apart; without black and their yellow."""
     bands: tuple[str, ...]
-    """Of the leagues from the tightest, and of what lies in none; further ones look like the last."""
+    """Colours of the leagues, from the tightest, and of the area outside; further leagues have the last colour."""
     font: str
     keyed: bool
-    """Whether each plot has its own key."""
+    """Whether each plot has its own legend."""
 
 
 PRINT = Theme(
@@ -57,7 +57,7 @@ PAGE = Theme(
 
 
 def looks(methods: Sequence[str], theme: Theme) -> list[Look]:
-    """A colour and a shape for every method, in their order."""
+    """Assign a colour and a shape to every method, in their order."""
     return [
         {
             "method": method,
@@ -69,22 +69,22 @@ def looks(methods: Sequence[str], theme: Theme) -> list[Look]:
 
 
 TICK = "datum.value == 0 ? '0' : (datum.value < 0 ? '−' : '') + '1e' + format(round(log(abs(datum.value)) / LN10), 'd')"
-"""Writes a tick of the axis of loss ratio − 1."""
+"""Vega expression for the tick labels of the axis of loss ratio − 1."""
 
 
 class RatioAxis(NamedTuple):
     """The axis of loss ratio − 1."""
 
     x: Spec
-    """An encoding of the field ``excess``."""
+    """Encoding of the field ``excess``."""
     span: tuple[float, float]
 
 
 def ratio_axis(excess: Sequence[float], leagues: Mapping[str, float]) -> RatioAxis:
-    """An axis that is linear inside the tightest league and logarithmic on both sides of it.
+    """Make an axis that is linear inside the tightest league and logarithmic on both sides of it.
 
     Args:
-        excess: ratio − 1 of all that is drawn; what lies beyond 50 times the loosest ε stands at the edge.
+        excess: ratio − 1 of all points; those beyond 50 times the loosest ε are drawn at the edge.
         leagues: label to ε.
     """
     tightest, loosest = min(leagues.values()), max(leagues.values())
@@ -102,7 +102,7 @@ def ratio_axis(excess: Sequence[float], leagues: Mapping[str, float]) -> RatioAx
 
 
 def config(theme: Theme) -> Spec:
-    """How axes and lettering look."""
+    """Vega-Lite configuration of axes and text."""
     text = {"labelColor": theme.faint, "titleColor": theme.ink, "labelFontSize": 11, "titleFontSize": 12}
     return {
         "background": None,
@@ -118,7 +118,7 @@ def config(theme: Theme) -> Spec:
 
 
 def zero(axis: str, theme: Theme) -> Spec:
-    """A dashed line where x or y is zero."""
+    """Layer with a dashed line at x = 0 or y = 0."""
     return {
         "data": {"values": [{}]},
         "mark": {"type": "rule", "color": theme.faint, "strokeDash": [3, 3], "strokeWidth": 1},
@@ -127,7 +127,7 @@ def zero(axis: str, theme: Theme) -> Spec:
 
 
 def bands(leagues: Mapping[str, float], span: tuple[float, float], theme: Theme) -> list[Spec]:
-    """Each league is everything left of its line; its name stands over what no tighter one has."""
+    """Layers of the leagues: each is everything left of its line; its name is over the part that no tighter one has."""
     ordered = sorted(leagues.items(), key=lambda league: league[1])
     constant = ordered[0][1]
     fills = [theme.bands[min(number, len(theme.bands) - 2)] for number in range(len(ordered))]
@@ -158,7 +158,7 @@ def bands(leagues: Mapping[str, float], span: tuple[float, float], theme: Theme)
 
 
 def _middle(start: float, end: float, constant: float) -> float:
-    """Halfway between two places of a symlog axis."""
+    """Midpoint of two positions on a symlog axis."""
 
     def there(x: float) -> float:
         return math.copysign(math.log1p(abs(x) / constant), x)
@@ -177,5 +177,5 @@ def _ticks(low: float, high: float, tightest: float) -> list[float]:
 
 
 def _decade(value: float) -> float:
-    """The power of ten at or above."""
+    """The smallest power of ten that is not below the value."""
     return 10.0 ** math.ceil(round(math.log10(value), 9))

@@ -1,9 +1,7 @@
-"""The board's three plots as Vega-Lite specifications: what is drawn, apart from the points themselves.
+"""Draw the board's three plots: Δ success against loss ratio, against hard negatives, and by model size.
 
-A point has the fields of ``plots.Point``. The web page feeds the points that its filters leave over into the same
-specifications from which the pictures beside it are drawn.
-
-The board's plots as pictures: success against loss ratio and hard negatives, and by model size.
+They are Vega-Lite specifications without points; a point has the fields of ``points.Point``. The web page adds the
+points that pass its filters to the same specifications from which the SVG pictures are drawn.
 """
 
 from __future__ import annotations
@@ -19,10 +17,10 @@ from canonbench.board.points import Field, Point, fields, points
 
 
 def against_ratio(excess: Sequence[float], leagues: Mapping[str, float], looks: Sequence[Look], theme: Theme) -> Spec:
-    """Δ success against loss ratio − 1, leagues as bands; a line joins what one row reached in each league.
+    """Specify Δ success against loss ratio − 1, with leagues as bands; a line joins one row's points in all leagues.
 
     Args:
-        excess: ratio − 1 of all points there may be, which decide on the axis.
+        excess: ratio − 1 of all possible points, which determine the axis.
         leagues: label to ε.
     """
     x, span = ratio_axis(excess, leagues)
@@ -39,7 +37,7 @@ def against_ratio(excess: Sequence[float], leagues: Mapping[str, float], looks: 
 
 
 def against_hard_negatives(looks: Sequence[Look], theme: Theme) -> Spec:
-    """Δ success against the change on hard negatives; right of the line the edit spread too far."""
+    """Specify Δ success against the change on hard negatives; right of the line, the edit over-generalised."""
     x = {
         "field": "hard",
         "type": "quantitative",
@@ -59,7 +57,7 @@ def against_hard_negatives(looks: Sequence[Look], theme: Theme) -> Spec:
 
 
 def by_size(looks: Sequence[Look], theme: Theme) -> Spec:
-    """Δ success by model size; a line joins the means of a method."""
+    """Specify Δ success by model size; a line joins the means of a method."""
     x = {
         "field": "size",
         "type": "quantitative",
@@ -86,12 +84,12 @@ def by_size(looks: Sequence[Look], theme: Theme) -> Spec:
 
 
 SIZES = [1e7, 3e7, 1e8, 3e8, 1e9, 3e9, 1e10, 3e10, 1e11, 3e11]
-"""Parameters, at the ticks."""
+"""Numbers of parameters at the ticks."""
 SUCCESS: Spec = {"field": "delta", "type": "quantitative", "title": "Δ success, points", "scale": {"zero": True}}
 LOW: Spec = {"field": "low", "type": "quantitative", "title": "Δ success, points"}
 HIGH: Spec = {"field": "high"}
 MARKED: Spec = {"opacity": {"condition": {"test": "datum.aside === true", "value": 0.3}, "value": 0.95}}
-"""A point may be put aside: it belongs to another league than the one that is asked for."""
+"""Opacity of a point; ``aside`` marks one of another league than the selected one, which is faded."""
 TOOLTIP: list[Spec] = [
     {"field": "method", "title": "method"},
     {"field": "base", "title": "base model"},
@@ -129,13 +127,13 @@ def _interval() -> Spec:
 
 
 WIDTH, HEIGHT = 560, 320
-"""Pixels, of what lies between a plot's axes."""
+"""Size of a plot's area in pixels, without axes."""
 FACET = 250
-"""Pixels, of each league's part where they stand side by side."""
+"""Width in pixels of each league's part, if leagues are drawn side by side."""
 
 
 def plots(board: Board) -> dict[str, str]:
-    """File names and their SVG, for every group and track; a plot without a point is left out.
+    """Draw the plots of every group and track: file names and their SVG; a plot without points is left out.
 
     The same board gives the same bytes.
 

@@ -1,4 +1,4 @@
-"""The board's entries as points of its plots, and what a group of tables is called."""
+"""Convert the board's entries to points of its plots, and name the groups of tables."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ NAMED_WITHOUT_SIZE = {
     "gpt2": 124e6,
     "backpack-gpt2": 170e6,
 }
-"""Parameters of models whose name does not say how many (the Backpack's: workshop paper, section 4)."""
+"""Numbers of parameters for models whose name does not give it (the Backpack's: workshop paper, section 4)."""
 HASH = 8
-"""Digits of a hash that tell two groups of one name apart."""
+"""Digits of the data hash that distinguish two groups of the same name."""
 
 
 class Point(TypedDict):
-    """What the plots know of an entry."""
+    """An entry's values in the plots."""
 
     row: str
-    """Its row's id."""
+    """Id of the row."""
     method: str
     base: str
     league: str
@@ -36,37 +36,37 @@ class Point(TypedDict):
     """Δ success on average, points."""
     low: float | None
     high: float | None
-    """Of its 95 % interval."""
+    """Upper end of the 95 % interval."""
     hard: float | None
     """Δ on hard negatives, nats."""
     excess: float | None
     """The largest loss ratio − 1."""
     size: float | None
-    """Parameters of the base model."""
+    """Number of parameters of the base model."""
 
 
 class Field(NamedTuple):
-    """The tables that share a group and a track, and differ in the league."""
+    """The tables of one group and track, one per league."""
 
     group: ComparableGroup
     track: Track
     name: str
-    """Names one group alone."""
+    """Name of the group, unique on the board."""
     tables: tuple[Table, ...]
 
     @property
     def methods(self) -> list[str]:
-        """Of all tables, in alphabetical order."""
+        """Methods of all tables, sorted."""
         return sorted({method_of(entry.placed.row) for table in self.tables for entry in table.entries})
 
     @property
     def leagues(self) -> dict[str, float]:
-        """Label to ε."""
+        """Map each league's label to its ε."""
         return {table.league: float(table.league) for table in self.tables}
 
 
 def fields(board: Board) -> list[Field]:
-    """The board's tables by group and track, in the board's order."""
+    """Collect the board's tables by group and track, in the board's order."""
     groups = list(dict.fromkeys(table.group for table in board.tables))
     names = dict(zip(groups, group_names(groups), strict=True))
     return [
@@ -76,7 +76,7 @@ def fields(board: Board) -> list[Field]:
 
 
 def group_names(groups: Iterable[ComparableGroup]) -> list[str]:
-    """What people call the groups; where two would be called the same, with the beginning of their data's hash."""
+    """Name the groups; groups of the same name also get the first digits of their data hash."""
     listed = list(groups)
     plain = [_plain_name(group) for group in listed]
     hashes = [f"{group.data_hash or 'none'} {group.general_hash or 'none'}".split() for group in listed]
@@ -87,7 +87,7 @@ def group_names(groups: Iterable[ComparableGroup]) -> list[str]:
 
 
 def point(entry: Entry) -> Point:
-    """The entry's."""
+    """Convert an entry to a point."""
     row, hard = entry.placed.row, entry.average.hard_negatives
     delta = entry.average.success.delta
     assert delta is not None, "a row without a base stands in no table"
@@ -106,12 +106,12 @@ def point(entry: Entry) -> Point:
 
 
 def points(field: Field) -> Iterator[Point]:
-    """Those of all leagues."""
+    """List the points of all leagues."""
     return (point(entry) for table in field.tables for entry in table.entries)
 
 
 def method_of(row: Row) -> str:
-    """The method's name; of a checkpoint its submission's, such as an ensemble's, else its own."""
+    """The method's name; for a checkpoint without one, its submission's name, else the model's."""
     return row.method or row.submission or row.model.name
 
 
@@ -121,7 +121,7 @@ def base_of(row: Row) -> str:
 
 
 def model_size(name: str) -> float | None:
-    """Parameters, as far as a model's name says: pythia-1.4b, SmolLM2-135M-Instruct."""
+    """Number of parameters, if the model's name gives it: pythia-1.4b, SmolLM2-135M-Instruct."""
     short = name.rsplit("/", 1)[-1].lower()
     if short in NAMED_WITHOUT_SIZE:
         return NAMED_WITHOUT_SIZE[short]

@@ -1,4 +1,4 @@
-"""Ranks with ties: rows share one unless something tells them apart (docs/reference/protocol.md#6-rows)."""
+"""Rank rows with ties: rows share a rank unless they differ significantly (docs/reference/protocol.md#6-rows)."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ Way = Literal["paired", "intervals"]
 
 
 class TaskGains(NamedTuple):
-    """What a row gained on one task."""
+    """A row's gains on one task."""
 
     points: NDArray[np.float64]
-    """(n_rows,) success after the edit − before it, percentage points, mean over seeds."""
+    """(n_rows,) success after − before the edit, percentage points, mean over seeds."""
     clusters: Sequence[str]
-    """(n_rows,) the subject of each."""
+    """(n_rows,) subject of each row."""
 
 
 class Gains(NamedTuple):
-    """What a row gained on every evaluation row of every task of its average."""
+    """A row's gains on every evaluation row of every task in its average."""
 
     asked: Hashable
-    """Which rows of which tasks; gains on other rows cannot be paired."""
+    """Identifies the evaluation rows and tasks; gains on different rows cannot be paired."""
     tasks: tuple[TaskGains, ...]
 
 
 class Contender(NamedTuple):
-    """What there is to tell a row from others."""
+    """The data by which a row is compared with others."""
 
     interval: Interval | None
-    """95 % of its average Δ success, points."""
+    """95 % interval of the average Δ success, points."""
     gains: Gains | None
-    """None without per-example values."""
+    """Gains per evaluation row; None without per-example values."""
 
     @property
     def comparable(self) -> bool:
-        """Whether there is anything at all."""
+        """Whether the row can be compared: it has an interval or gains."""
         return self.interval is not None or self.gains is not None
 
 
 class Ranking(NamedTuple):
-    """The ranks of contenders, best first."""
+    """The ranks of the contenders, best first."""
 
     ranks: tuple[int, ...]
-    """Competition ranks (1 1 3): one more than the rows above the best of those that share it."""
+    """Competition ranks (1 1 3): one plus the number of rows above the first row of that rank."""
     ways: frozenset[Way]
-    """What they were compared by."""
+    """The ways in which contenders were compared."""
 
 
 def ranking(contenders: Sequence[Contender]) -> Ranking:
-    """Rank contenders that stand in order, best first.
+    """Rank contenders that are sorted, best first.
 
-    Each is compared with the best row of the rank above it: if nothing separates the two they share that rank, else
-    the next rank begins. So all that share a rank are tied with the best of them, and ranks never fall down the table.
-    A contender with nothing to tell it from others shares the rank above, and none is compared with it.
+    Each contender is compared with the best row of the rank above it. If the two are not separated, they share that
+    rank; otherwise the next rank begins. So all rows of a rank are tied with the best of them, and ranks never decrease
+    down the table. A contender that cannot be compared shares the rank above, and no other is compared with it.
     """
     ranks: list[int] = []
     ways: set[Way] = set()
@@ -76,9 +76,9 @@ def ranking(contenders: Sequence[Contender]) -> Ranking:
 
 
 def average_gains(sides: Mapping[str, Side], thresholds: Mapping[str, float]) -> Gains | None:
-    """What a row gained on the tasks of ``thresholds`` (task to δ, nats), each row of the data its mean over seeds.
+    """Compute a row's gains on the tasks of ``thresholds`` (task to δ, nats), as means over seeds per evaluation row.
 
-    None if a task has one subject only: nothing is known of its uncertainty.
+    None if a task has only one subject, because its uncertainty is then unknown.
     """
     evaluations = {name: sides[name].evaluation for name in thresholds}
     if any(blocks[0].n_clusters < 2 for blocks in evaluations.values()):
@@ -113,7 +113,7 @@ def _separated(better: Contender, other: Contender, way: Way) -> bool:
 
 
 def _lead(better: Gains, other: Gains) -> Interval | None:
-    """95 % of the difference of the average gains, paired row by row."""
+    """95 % interval of the difference of the average gains, paired row by row."""
     pairs = zip(better.tasks, other.tasks, strict=True)
     lead = mean_of_estimates([success_change(two.points, one.points, one.clusters) for one, two in pairs])
     return None if lead is None else lead.interval

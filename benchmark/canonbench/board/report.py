@@ -1,7 +1,4 @@
-"""A run as one web page: its numbers by task and league, plots, and the rows that the edit fixed and broke.
-
-The plots of a run's report: which there are, and what to say with each.
-"""
+"""Report a run as one web page: its numbers by task and league, plots with captions, and the flipped rows."""
 
 from __future__ import annotations
 
@@ -43,27 +40,27 @@ from canonbench.results import (
 from canonbench.suite import Example, Suite
 
 FLIPS = 10
-"""Rows that were fixed, and as many that were broken, shown per task when nobody says."""
+"""Default number of fixed rows, and of broken rows, shown per task."""
 PUBLISHED = "published"
 
 
 class FlippedTask(NamedTuple):
-    """What an edit fixed and broke of one task."""
+    """The rows of one task that an edit fixed and broke."""
 
     task: str
     n: tuple[int, int]
-    """Fixed, broken."""
+    """Numbers of fixed and broken rows."""
     rows: tuple[tuple[str, Flip, str, str, Example | None], ...]
-    """Those to show: kind, row, what base and edited model say, text."""
+    """Rows to show: kind, row, the base's and the edited model's results, text."""
 
     @property
     def left(self) -> int:
-        """How many are not shown."""
+        """Number of flipped rows not shown."""
         return sum(self.n) - len(self.rows)
 
 
 def write_report(path: str | Path, out: Path, **how: Any) -> None:
-    """Write ``report(path, **how)`` to exactly ``out``, whole or not at all; raises as it does, or if that fails."""
+    """Write ``report(path, **how)`` to exactly ``out``, atomically; raises as ``report``, or if writing fails."""
     require_output(out, "--out")
     write_whole(out, report(path, **how))
 
@@ -71,18 +68,18 @@ def write_report(path: str | Path, out: Path, **how: Any) -> None:
 def report(
     path: str | Path, *, league: str | None = None, suite: str | Path | None = None, n_flips: int = FLIPS
 ) -> str:
-    """The page, as HTML that needs no other file and no network. The same run gives the same bytes.
+    """Render the page as HTML that needs no other file and no network. The same run gives the same bytes.
 
     Args:
-        path: a run folder, or a row's file with examples.parquet beside it.
-        league: of an edit run, whose models the plots of ratios and hard negatives and the flipped rows are of; None
-            for the tightest in which anything was edited.
-        suite: a folder with the texts, where the run's suite is your own; the embedded suite's are at hand, and those
-            of the published one never enter a page.
-        n_flips: how many rows that were fixed, and how many that were broken, to show per task.
+        path: a run folder, or a row file with examples.parquet beside it.
+        league: for an edit run, the league whose models are used in the plots of ratios and hard negatives and in the
+            flipped rows; None for the tightest in which anything was edited.
+        suite: a folder with the texts, if the run used your own suite. The embedded suite's texts need no folder;
+            those of the published suite never enter a page.
+        n_flips: maximum number of fixed rows, and of broken rows, to show per task.
 
     Raises:
-        UsageError: no such run, an unknown league, or texts that do not belong here.
+        UsageError: the run does not exist, the league is unknown, or the texts do not belong to the run.
         CanonbenchError: the run is not finished or damaged, or a library that draws is not installed.
     """
     run = read_finished(path)
@@ -110,7 +107,7 @@ def report(
 
 
 def _title(row: Row) -> str:
-    """What was done to which model."""
+    """Title of the report: the method and the model."""
     model, base = short_name(row.model), None if row.base is None else short_name(row.base)
     if row.method is None:
         return model if base is None else f"{model}, edited from {base}"
@@ -139,7 +136,7 @@ def _league(run: Finished, wanted: str | None) -> str | None:
 
 
 def _results(run: Finished) -> list[Shown]:
-    """The widest league first; neighbours that took the same candidates everywhere are one."""
+    """The results by league, widest first; adjacent leagues that took the same candidates on all tasks are merged."""
     row = run.row
     if row.leagues is None:
         assert row.tasks is not None, "a row has either tasks or leagues"
@@ -156,19 +153,19 @@ def _results(run: Finished) -> list[Shown]:
 
 
 def _taken(tasks: Mapping[str, TaskResult]) -> list[TaskResult]:
-    """The results without what val had chosen, of which the taken candidates are what came, and without the line."""
+    """The results without fields that depend on the league itself: the choice on val, and the position of its limit."""
     return [task.model_copy(update={"candidate": None, "straddles": None}) for task in tasks.values()]
 
 
 def _excess(task: LeagueTask) -> str:
-    """Loss ratio − 1."""
+    """Format loss ratio − 1."""
     if task.ratio is None:
         return "–"
     return "0" if task.ratio == 1 else f"{task.ratio - 1:+.1e}".replace("-", "−").replace("e−0", "e−")
 
 
 def _candidates(task: LeagueTask) -> str:
-    """Those taken, by seed; – where the model stayed as it was."""
+    """Format the candidates taken, by seed; – for the unedited model."""
     return ", ".join(str(each.candidate or "–") for each in task.seeds or ())
 
 
@@ -196,16 +193,16 @@ CANDIDATES = "candidates.jsonl"
 
 
 class Shown(NamedTuple):
-    """Results to show as a table: those of a league, or of several that are alike, or a fixed checkpoint's."""
+    """Results shown as one table: of one league, of several equal leagues, or of a fixed checkpoint."""
 
     leagues: tuple[str, ...]
-    """None of a fixed checkpoint."""
+    """Labels of the leagues; empty for a fixed checkpoint."""
     tasks: Mapping[str, TaskResult]
     average: Average
 
 
 class Figure(NamedTuple):
-    """A plot, as SVG."""
+    """A plot as SVG, with its texts."""
 
     title: str
     hint: str
@@ -213,7 +210,7 @@ class Figure(NamedTuple):
 
 
 def leagues_of(row: Row) -> dict[str, float]:
-    """Label to ε, of those that the row knows of."""
+    """Map label to ε for the row's leagues."""
     known = row.leagues if row.leagues is not None else row.general.leagues if row.general is not None else {}
     return {label: float(label) for label in known}
 
@@ -221,13 +218,13 @@ def leagues_of(row: Row) -> dict[str, float]:
 def figures(
     run: Finished, results: Sequence[Shown], chosen: str | None, scored: Mapping[str, Side]
 ) -> Iterator[Figure]:
-    """All that the run has something to draw for; none without a base.
+    """Draw all plots that the run has data for; none without a base.
 
     Args:
         run: the run.
-        results: of every league, the widest first.
-        chosen: the league that single-league plots are of; None for a fixed checkpoint.
-        scored: what that league's models scored, by task.
+        results: the results of every league, the widest first.
+        chosen: the league used in plots of a single league; None for a fixed checkpoint.
+        scored: the scores of that league's models, by task.
 
     Raises:
         CanonbenchError: a file of the run is damaged, or the package that draws is not installed.

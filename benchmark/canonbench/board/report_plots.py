@@ -12,19 +12,19 @@ from canonbench.board.plot_parts import PAGE, PRINT, SHAPES, Spec, bands, config
 from canonbench.results import Block, Candidate, LeagueTask, Side, TaskResult
 
 THEME = replace(PAGE, font=PRINT.font, keyed=True)
-"""Colours of the page's style, lettering that the converter can measure."""
+"""The page's colours, with a font that the converter can measure."""
 WIDTH, HEIGHT = 400, 300
-"""Pixels between a plot's axes."""
+"""Size of a plot's area, pixels."""
 ROW = 24
-"""Pixels, of a task's row."""
+"""Height of a task's row, pixels."""
 Tasks = Mapping[str, TaskResult]
 
 
 def trajectory(candidates: Sequence[Candidate], base: Mapping[str, float], leagues: Mapping[str, float]) -> str:
-    """Success against loss ratio, candidate by candidate; what is chosen has a ring and its number.
+    """Draw success against loss ratio for each candidate; chosen candidates have a ring and their number.
 
     Args:
-        candidates: of all tasks and seeds.
+        candidates: the candidates of all tasks and seeds.
         base: task to the unedited model's success, percent.
         leagues: label to ε.
     """
@@ -74,7 +74,7 @@ def trajectory(candidates: Sequence[Candidate], base: Mapping[str, float], leagu
 
 
 def success(leagues: Mapping[str, Tasks]) -> str:
-    """Bars of Δ success with their 95 % intervals, by task and league; one unnamed league of a fixed checkpoint."""
+    """Draw bars of Δ success with 95 % intervals, by task and league; a fixed checkpoint has one unnamed league."""
     values = [
         {
             "task": task,
@@ -119,7 +119,7 @@ def success(leagues: Mapping[str, Tasks]) -> str:
 
 
 def ratios(tasks: Tasks, leagues: Mapping[str, float]) -> str | None:
-    """Every task's loss ratio with its 95 % interval over chunks, on the leagues; None where no ratio is known."""
+    """Draw each task's loss ratio with its 95 % interval over chunks and the leagues; None if no ratio is known."""
     values = [
         {"task": name, "excess": task.ratio - 1, "said": f"{name}: loss ratio − 1 is {task.ratio - 1:+.2e}"}
         | ({"low": task.ratio_ci[0] - 1, "high": task.ratio_ci[1] - 1} if task.ratio_ci else {})
@@ -130,7 +130,7 @@ def ratios(tasks: Tasks, leagues: Mapping[str, float]) -> str | None:
 
 
 def ratio_intervals(values: Sequence[Mapping[str, Any]], leagues: Mapping[str, float]) -> str:
-    """Points with ``excess``, ``low`` and ``high`` of the loss ratio − 1, a row for each ``task``."""
+    """Draw points with ``excess``, ``low`` and ``high`` of the loss ratio − 1, one row per ``task``."""
     ends = [value[key] for value in values for key in ("excess", "low", "high") if key in value]
     x, span = ratio_axis(ends, leagues)
     names = [value["task"] for value in values]
@@ -156,7 +156,7 @@ def ratio_intervals(values: Sequence[Mapping[str, Any]], leagues: Mapping[str, f
 
 
 def hard_negatives(sides: Mapping[str, Side]) -> str | None:
-    """−log p of every hard negative before and after, with the first seed; None where there is none with a base."""
+    """Draw −log p of each hard negative before and after, for the first seed; None if there is none with a base."""
     pairs = [
         (task, *pair) for task, side in sides.items() for block in side.hard_negatives[:1] for pair in _pairs(block)
     ]
@@ -202,7 +202,7 @@ SAID: Spec = {"field": "said", "type": "nominal"}
 
 
 def _span(values: Sequence[float]) -> Spec:
-    """An axis from the lowest to the highest of these percentages, and never less than two points long."""
+    """Axis range from the lowest to the highest of these percentages, at least two points long."""
     low, high = min(values), max(values)
     missing = max(0.0, 2 - (high - low)) / 2
     return {"domain": [low - missing, high + missing], "nice": True, "zero": False}
@@ -224,7 +224,7 @@ def _candidate(each: Candidate) -> dict[str, Any]:
 
 
 def _paths(scored: Sequence[Mapping[str, Any]], base: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Of every task and seed: the unedited model, then the candidates that were scored."""
+    """For each task and seed, the unedited model followed by the candidates that were scored."""
     by_run = groupby(sorted(scored, key=_run_of), key=_run_of)
     return [
         {**point, "task": task, "seed": seed}

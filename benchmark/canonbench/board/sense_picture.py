@@ -1,4 +1,4 @@
-"""The picture of a task's senses: how important each is, and the words that it promotes before and after an edit."""
+"""Draw a task's senses: the importance of each, and the words that it promotes before and after an edit."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from canonbench.board.picture_parts import SLACK, font, text_width
 from canonbench.files import replacing
 
 LINE, PAIR = 0.26, 0.56
-"""Inches per sense: with a line of words, with one before and one after."""
+"""Height per sense in inches: with one line of words, and with two (before and after)."""
 TOP, BOTTOM = 0.5, 0.55
 LABEL, BARS, GAP, COLUMN = 1.7, 1.7, 0.25, 1.07
-"""Inches: of the names at the left, of the bars beside them, between these and the words, of a column of words."""
+"""Widths in inches: of the names on the left, the bars, the gap before the words, and a column of words."""
 SIZE = 9
-"""Points, of words."""
+"""Font size of words, points."""
 GREY, NEW = "#777777", COLOURS[1]
 
 
@@ -30,11 +30,11 @@ def draw_senses(senses: Sequence[ShownSense], path: Path) -> None:
     """Write the picture as SVG; the same input gives the same bytes.
 
     Args:
-        senses: at least one, from the top down.
-        path: whatever its ending.
+        senses: at least one, from top to bottom.
+        path: the file, SVG whatever its suffix.
 
     Raises:
-        CanonbenchError: it cannot be written.
+        CanonbenchError: the file cannot be written.
     """
     with matplotlib.rc_context(STYLE):
         figure = _figure(senses)
@@ -82,7 +82,7 @@ def _bars(axes: Axes, senses: Sequence[ShownSense]) -> None:
 
 
 def _words(axes: Axes, words: Sequence[Word], y: float, colour: str, new: Collection[int] = ()) -> None:
-    """In columns; the ``new`` stand out."""
+    """Write the words in columns, the ``new`` ones highlighted."""
     for column, word in enumerate(words):
         bold = word.token_id in new
         axes.text(
@@ -92,7 +92,7 @@ def _words(axes: Axes, words: Sequence[Word], y: float, colour: str, new: Collec
 
 
 def _fitting(text: str, room: float, *, bold: bool = False) -> str:
-    """As much of a text as is ``room`` points wide; what the font has no sign for is escaped."""
+    """Shorten a text to ``room`` points; characters that the font lacks are escaped."""
     drawn = "".join(each if ord(each) in _signs(bold) else escaped(each) for each in text)
     shorter = (f"{drawn[:length]}…" for length in reversed(range(len(drawn))))
     return next(each for each in (drawn, *shorter) if text_width(each, SIZE, bold=bold) <= room)
@@ -109,9 +109,9 @@ class Word:
 
     token_id: int
     text: str
-    """As ``spelled``."""
+    """Text of the token, as ``spelled``."""
     logit: float
-    """What the sense alone, at weight 1, adds to its logit."""
+    """Contribution of the sense alone, at weight 1, to the token's logit."""
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,13 @@ class ShownSense:
     """As ``spelled``."""
     sense: int
     importance: float | None
-    """To the canonical example that it matters to most (arXiv 2402.06155, eq. 8); None if none of them chose it."""
+    """Maximum importance over the canonical examples (arXiv 2402.06155, eq. 8); None if none of them chose it."""
     before: list[Word]
-    """The words that it promotes most, of the base."""
+    """The words that it promotes most in the base."""
     after: list[Word] | None
-    """Likewise with the edit; None if there is no edit."""
+    """The words that it promotes most after the edit; None without an edit."""
 
 
 def escaped(text: str) -> str:
-    """As in a string of Python: ``\\n``, ``\\u4e2d``."""
+    """Escape as in a Python string: ``\\n``, ``\\u4e2d``."""
     return text.encode("unicode_escape").decode("ascii")

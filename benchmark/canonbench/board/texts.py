@@ -1,8 +1,6 @@
-"""What every page calls the parts of the board.
+"""Texts of the board's pages: titles of its parts, the facts of a row, and the examples that a page may show.
 
-What a row says beside its numbers: with what it was measured, as names and texts for people.
-
-The texts that a page may show: those of the embedded suite, which this project wrote, and no other.
+A page shows only examples of the embedded suite, which this project wrote.
 """
 
 from __future__ import annotations
@@ -24,40 +22,40 @@ RANKED_BY: dict[RankedBy | None, str] = {
     None: "No two of these rows give an interval, so nothing tells them apart.",
 }
 HASH = 12
-"""Hexadecimal digits by which a data hash is shown."""
+"""Number of hexadecimal digits of a data hash shown."""
 
 
 def group_details(group: ComparableGroup) -> str:
-    """The hashes that all rows of the group share; nothing where publications give none."""
+    """The hashes that all rows of the group share; empty if publications do not give them."""
     known = [("Data", group.data_hash), ("general text", group.general_hash)]
     said = ", ".join(f"{what} {digest[:HASH]}" for what, digest in known if digest is not None)
     return f"{said[:1].upper()}{said[1:]}." if said else ""
 
 
 def table_title(table: Table) -> str:
-    """The table within its group."""
+    """Title of the table within its group."""
     return f"{table.track}, league {table.league}"
 
 
 def ranked_by(table: Table) -> str:
-    """How the table was ranked; nothing where there is only one row to rank."""
+    """Describe how the table was ranked; empty if only one row is ranked."""
     ranked = sum(entry.rank is not None for entry in table.entries)
     return RANKED_BY[table.ranked_by] if ranked > 1 else ""
 
 
 def file_of(place: str) -> str:
-    """The file in ``leaderboard/rows`` that a row stands in."""
+    """The file in ``leaderboard/rows`` that holds a row."""
     return place.rpartition(":")[0]
 
 
 def signed(value: float, decimals: int) -> str:
-    """With its sign, a real minus; zero has none."""
+    """Format with a sign, using a real minus; zero has no sign."""
     text = f"{value:+.{decimals}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def interval(entry: Entry) -> str:
-    """95 % of the average: the row's own as [low, high], ± 1.96 standard errors otherwise."""
+    """Format the average's 95 % interval: the row's own as [low, high], otherwise as ± 1.96 standard errors."""
     if entry.interval is None:
         return ""
     if entry.average.success.ci is None:
@@ -66,7 +64,7 @@ def interval(entry: Entry) -> str:
 
 
 def excess(entry: Entry) -> str:
-    """By how much the largest loss ratio exceeds 1."""
+    """Format the largest loss ratio − 1."""
     if entry.ratio is None:
         return ""
     beyond = entry.ratio - 1
@@ -77,24 +75,24 @@ Fact = tuple[str, str]
 
 
 def short_name(model: ModelReference) -> str:
-    """The model's name; of a path the end alone, for a page may travel and a folder of this machine says nothing."""
+    """The model's name; for a path only its last part, because folders of this machine mean nothing elsewhere."""
     if model.source == "ensemble":
         return portable(model.name)
     return model.name if model.source == "hub" else Path(model.name).name
 
 
 def group_facts(group: ComparableGroup) -> list[Fact]:
-    """What all rows of a group have in common."""
+    """The facts that all rows of a group share."""
     return [(name.replace("_", " "), str(value)) for name, value in group._asdict().items() if value is not None]
 
 
 def hyperparameters(row: Row) -> list[Fact]:
-    """Of the method, values as JSON."""
+    """The method's hyperparameters, values as JSON."""
     return [(name, json.dumps(value, ensure_ascii=False)) for name, value in (row.hyperparameters or {}).items()]
 
 
 def row_facts(row: Row) -> list[Fact]:
-    """Everything else; what the row does not say is left out."""
+    """The row's other facts; those that the row does not give are left out."""
     general, prints = row.general, row.fingerprints
     known = {
         "edited checkpoint": None if row.model.name in (base_of(row), method_of(row)) else short_name(row.model),
@@ -115,7 +113,7 @@ def row_facts(row: Row) -> list[Fact]:
 
 
 def _merged(merged: Merged | None) -> dict[str, str | None]:
-    """What a model was merged from, and what that cost its tasks."""
+    """The edits that a model was merged from, and what each task lost in the merge."""
     if merged is None:
         return {}
     league = f", candidates of league {merged.league}" if merged.league else ""
@@ -146,7 +144,7 @@ def embedded_texts(group: ComparableGroup) -> SuiteTexts | None:
 
 
 def evaluation_texts(suite: Suite, split: SplitName) -> SuiteTexts:
-    """A split's evaluation examples."""
+    """The evaluation examples of a split, by task."""
     tables = {name: suite.task(name).split(split).evaluation for name in suite.tasks}
     return {
         name: [Example(*each) for each in zip(*(table[column] for column in Example._fields), strict=True)]

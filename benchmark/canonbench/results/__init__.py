@@ -1,4 +1,4 @@
-"""Rows: their schema, and the functions (one per kind of row) that compute their numbers from per-example values."""
+"""The schema of rows, and the functions (one per kind of row) that compute their numbers from per-example values."""
 
 from canonbench.results.aggregate import Aggregates, GeneralText, aggregate
 from canonbench.results.aggregate_edits import EditAggregates, aggregate_edits

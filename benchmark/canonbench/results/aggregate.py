@@ -1,6 +1,7 @@
-"""Loss on general text: the base's, how it varies between two measurements, and the ratios of what was edited.
+"""Compute every number of a fixed checkpoint's row from its per-example values.
 
-Every number of a fixed checkpoint's row, from per-example values, by one function; validation runs the same one.
+`aggregate` is the one function that does so, and validation runs it too. The file also holds what edit runs share with
+it: the base's loss on general text, its noise floor, and the loss ratios of the edited models.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class GeneralText(NamedTuple):
-    """Which general text the chunks are, for the row."""
+    """The general text that the chunks come from, as the row names it."""
 
     name: str
     data_hash: str
 
 
 class BaseLoss(NamedTuple):
-    """Of the unedited model."""
+    """The unedited model's loss on general text."""
 
     loss: float
     """Nats per token."""
@@ -37,26 +38,27 @@ class BaseLoss(NamedTuple):
 
 
 class Ratios(NamedTuple):
-    """The loss ratio of every repetition, their mean, and its 95 % interval over chunks."""
+    """The loss ratio of each repetition, their mean, and its 95 % interval over chunks."""
 
     each: tuple[float, ...]
     mean: float
     ci: Interval | None
-    """None with one chunk only, or where no chunk's loss was changed: the ratio is 1 then, whatever the text."""
+    """None with only one chunk, or if no chunk's loss changed: the ratio is then 1 on any text."""
 
     def straddles(self, epsilon: float) -> bool | None:
-        """Whether league ε's line lies within the interval; None without one."""
+        """Whether the interval contains the limit of league ε; None without an interval."""
         return None if self.ci is None else straddles(self.ci, epsilon)
 
     def straddled(self, leagues: Mapping[str, float]) -> tuple[str, ...] | None:
-        """The leagues (label to ε) whose line lies within the interval; None without one."""
+        """The leagues (label to ε) whose limit is inside the interval; None without an interval."""
         return None if self.ci is None else tuple(label for label in leagues if straddles(self.ci, leagues[label]))
 
 
 def base_loss(block: Block) -> BaseLoss:
-    """The base's general loss and its noise floor, from the chunks that it was scored on twice.
+    """Compute the base's general loss and its noise floor, the latter from the chunks that were scored twice.
 
-    CanonbenchError if there is none, or no base.
+    Raises:
+        CanonbenchError: no chunk was scored twice, or there is no base.
     """
     twice = ~np.isnan(block.base_again)
     if block.base is None or not twice.any():
@@ -66,10 +68,10 @@ def base_loss(block: Block) -> BaseLoss:
 
 
 def loss_ratios(blocks: Sequence[Block], base: float) -> Ratios:
-    """The ratios of one block per repetition, all with the same base, whose loss is ``base`` nats per token.
+    """Compute the loss ratios of one block per repetition; all share a base whose loss is ``base`` nats per token.
 
-    The interval is of Σ (mean over repetitions of the edited NLL) / Σ base NLL: as all repetitions share the
-    denominator, that is the mean of their ratios.
+    The interval is for Σ (mean over repetitions of the edited NLL) / Σ base NLL. All repetitions share the
+    denominator, so this quotient is the mean of their ratios.
     """
     assert blocks[0].base is not None
     each = tuple(loss_ratio(base, general_loss(block.edited, block.n_tokens)) for block in blocks)
@@ -79,7 +81,7 @@ def loss_ratios(blocks: Sequence[Block], base: float) -> Ratios:
 
 
 class Aggregates(NamedTuple):
-    """The computed parts of a row."""
+    """The computed parts of a fixed checkpoint's row."""
 
     tasks: dict[str, TaskResult]
     average: Average
@@ -97,14 +99,14 @@ def aggregate(
     #4-leagues, #6-rows). Pure; same input, same numbers.
 
     Args:
-        examples: columns as in ``aggregate_examples.COLUMNS``, rows in any order; without a base its columns are null.
+        examples: columns as in ``examples.COLUMNS``, rows in any order; the base's columns are null without a base.
         tasks: every task, in the order of the row.
         protocol: leagues and threshold overrides.
-        general: None if no general text was scored.
+        general: the general text; None if none was scored.
 
     Raises:
-        UsageError: no task, or an unknown loss.
-        CanonbenchError: the examples lack something, contradict themselves, or hold a value that is not finite.
+        UsageError: no task is given, or a loss is unknown.
+        CanonbenchError: the examples are incomplete or inconsistent, or hold a value that is not finite.
     """
     if not tasks:
         raise UsageError("no task to aggregate")
@@ -138,7 +140,7 @@ def _general(text: GeneralText, block: Block, protocol: Protocol) -> General:
 
 
 def _comparison(block: Block, protocol: Protocol) -> dict[str, Any]:
-    """The fields of General that need a base, all null without one."""
+    """The fields of General that need a base; all null without one."""
     if block.base is None:
         nothing = dict.fromkeys(("base", "ratio", "ratio_ci", "straddles", "noise_floor"))
         return {**nothing, "leagues": dict.fromkeys(protocol.leagues)}

@@ -1,4 +1,7 @@
-"""Every number of an edit run's row, from per-example values: per league the chosen candidates, means over seeds."""
+"""Compute every number of an edit run's row from per-example values.
+
+Each league's numbers are those of the candidates chosen for it, as means over seeds.
+"""
 
 from __future__ import annotations
 
@@ -41,22 +44,21 @@ def aggregate_edits(
     """Compute an edit run's leagues and general loss (docs/reference/protocol.md#5-selection, #6-rows). Pure; same
     input, same numbers.
 
-    A league's numbers do not depend on which others there are.
+    A league's numbers do not depend on which other leagues are computed.
 
     Args:
-        examples: columns as in ``aggregate_examples.EDIT_COLUMNS``, rows in any order. Every task has the unedited
-            model's evaluation rows, hard negatives and general chunks under seed 0, candidate 0, where edited equals
-            base and general chunks carry the base's second measurement; and those of every candidate that was taken.
-            Other candidates are checked but count for nothing.
+        examples: columns as in ``examples.EDIT_COLUMNS``, rows in any order. Each task has evaluation rows, hard
+            negatives and general chunks for the unedited model and for every candidate taken. The unedited model has
+            seed 0 and candidate 0, its edited scores equal the base's, and its general chunks hold the base's second
+            measurement. Other candidates are checked but not used.
         tasks: every task, in the order of the row.
-        protocol: leagues and threshold overrides; the row has its leagues that ``choices`` has.
-        choices: by league and task, the candidate taken for each seed; 0 where none was in the league.
-        reported: by league and task, the candidate that was chosen on val; 0 where none was.
+        protocol: leagues and threshold overrides; the row has those of its leagues that are in ``choices``.
+        choices: by league and task, the candidate taken for each seed; 0 if no candidate was in the league.
+        reported: by league and task, the candidate chosen on val; 0 if no candidate was in the league.
 
     Raises:
-        UsageError: no task, no league, or an unknown league or loss.
-        CanonbenchError: the examples or choices lack something or contradict themselves or each other, or a value is
-            not finite.
+        UsageError: no task or no league is given, or a league or loss is unknown.
+        CanonbenchError: the examples or choices are incomplete or inconsistent, or a value is not finite.
     """
     if not tasks or not choices:
         raise UsageError("no task to aggregate" if not tasks else "no league to aggregate")
@@ -81,7 +83,7 @@ def _require_choices(
 
 
 def _base(blocks: EditBlocks, tasks: Mapping[str, TaskSpec]) -> BaseLoss:
-    """The base's general loss; CanonbenchError unless every task's unedited rows are the base's, on the same text."""
+    """The base's general loss; CanonbenchError unless each task's unedited rows are the base's on the same text."""
     chunks = {name: _unedited(blocks, name, "general") for name in tasks}
     for name in tasks:
         for part in ("evaluation", "hard_negatives", "general"):
@@ -98,7 +100,7 @@ def _base(blocks: EditBlocks, tasks: Mapping[str, TaskSpec]) -> BaseLoss:
 
 @dataclass(frozen=True)
 class _EditRun:
-    """What all leagues of a row share."""
+    """The inputs that all leagues of a row share."""
 
     blocks: EditBlocks
     tasks: Mapping[str, TaskSpec]
@@ -106,7 +108,7 @@ class _EditRun:
     base: BaseLoss
 
     def general(self, text: GeneralText) -> General:
-        """The base's part of general text; each candidate's ratio stands in the leagues."""
+        """The base's general loss, for the row; the candidates' ratios are in the leagues."""
         chunks = self.blocks[next(iter(self.tasks)), "general", 0, 0]
         return General(
             name=text.name,
@@ -158,11 +160,11 @@ class _EditRun:
         )
 
     def membership(self, label: str, ratio: float, *, edited: bool) -> Membership:
-        """The unedited model's ratio is 1 by definition, not by measurement, so no noise makes it uncertain."""
+        """Whether a ratio is in the league; the unedited model's is 1 by definition, so it is never uncertain."""
         return membership(ratio, self.protocol.leagues[label], self.base.noise_floor if edited else 0.0)
 
     def repetitions(self, name: str, part: str, taken: Taken) -> list[Block]:
-        """The blocks of the candidates taken, by seed; all of the same rows and with the same base."""
+        """The blocks of the candidates taken, by seed; all have the same rows and the same base."""
         found = taken_blocks(self.blocks, name, part, taken)
         unedited = _unedited(self.blocks, name, part)
         for (seed, candidate), block in zip(sorted(taken.items()), found, strict=True):
@@ -177,7 +179,7 @@ def _unedited(blocks: EditBlocks, name: str, part: str) -> Block:
 
 
 def _same_base(one: Block, other: Block) -> bool:
-    """Whether two blocks hold the same rows and the same scores of the base."""
+    """Whether two blocks have the same rows and the same base scores."""
     return (
         one.clusters == other.clusters
         and np.array_equal(one.index, other.index)

@@ -1,6 +1,6 @@
-"""The numbers of one task, and the average over tasks.
+"""Compute the numbers of one task, and the average over tasks.
 
-Both are means over repetitions: a fixed checkpoint is one, an edit run has one per seed.
+Both are means over repetitions: a fixed checkpoint has one repetition, an edit run one per seed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Pair(NamedTuple):
     base: float | None
     edited: float
     estimate: Estimate | None = None
-    """None if its uncertainty is unknown; ``NOTHING_CHANGED`` where it is known to be none."""
+    """None if the uncertainty is unknown; ``NOTHING_CHANGED`` if it is known to be zero."""
 
     def change(self) -> dict[str, Any]:
         """The fields of a ``Change``."""
@@ -61,12 +61,12 @@ class Pair(NamedTuple):
 
     @property
     def interval(self) -> Interval | None:
-        """Of the difference; None if unknown, and where nothing was changed: a zero by definition is no estimate."""
+        """Interval of the difference; None if unknown or if nothing changed: zero by definition is not an estimate."""
         return None if self.estimate is None or self.estimate == NOTHING_CHANGED else self.estimate.interval
 
 
 class Scored(NamedTuple):
-    """A task's result, and the unrounded numbers that the average is taken of."""
+    """A task's result, and the unrounded numbers that enter the average."""
 
     result: TaskResult
     success: Pair
@@ -81,13 +81,13 @@ def score_task(
     hard_negatives: Sequence[Block],
     protocol: Protocol,
 ) -> Scored:
-    """A task's numbers, means over repetitions (docs/reference/protocol.md#2-tasks, #3-hard-negatives, #5-selection).
+    """Compute a task's means over repetitions (docs/reference/protocol.md#2-tasks, #3-hard-negatives, #5-selection).
 
-    Intervals are clustered by subject and keep each row's mean over repetitions whole.
+    Intervals are clustered by subject; each row enters with its mean over repetitions.
 
     Args:
-        evaluation: one block per repetition, at least one, all of the same rows and with the same base.
-        hard_negatives: likewise, or none at all.
+        evaluation: one block per repetition, at least one, all with the same rows and the same base.
+        hard_negatives: one block per repetition likewise, or empty.
     """
     first, threshold = evaluation[0], protocol.threshold(name, spec.threshold)
     success, clean = _success(evaluation, threshold), _clean(evaluation, threshold)
@@ -108,7 +108,7 @@ def score_task(
 
 
 def average_of(scored: Mapping[str, Scored]) -> Average:
-    """The unweighted mean over tasks."""
+    """Compute the unweighted mean over tasks."""
     success = mean_of([each.success for each in scored.values()])
     assert success is not None
     clean = mean_of([each.clean for each in scored.values()])
@@ -124,7 +124,7 @@ def average_of(scored: Mapping[str, Scored]) -> Average:
 
 
 def mean_of(pairs: Sequence[Pair | None]) -> Pair | None:
-    """The mean, or None if a task has no such number: a mean over fewer tasks would look like one over all."""
+    """The mean, or None if a task lacks the number: a mean over fewer tasks would look like one over all."""
     known = [pair for pair in pairs if pair is not None]
     if len(known) < len(pairs):
         return None

@@ -1,4 +1,4 @@
-"""What became of every candidate of an edit run."""
+"""The candidates of an edit run and how each was judged, written as JSON lines."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from canonbench.records import read_jsonl, write_jsonl
 
 @dataclass(frozen=True)
 class Candidate:
-    """One candidate: what was measured of it. What was not needed (it is in no league) is None."""
+    """One candidate and its measurements; a measurement that was not needed (it is in no league) is None."""
 
     task: str
     seed: int
     number: int
-    """Counted from 1, in the order in which the method yielded them; 0 is the unedited model."""
+    """Number from 1, in the order in which the method yielded the candidates; 0 is the unedited model."""
     fingerprint: str
-    """Of weights and configuration."""
+    """Fingerprint of weights and configuration."""
     training_loss: float | None
-    """The last that the method reported."""
+    """The last training loss that the method reported."""
     ratio: float
-    """Loss ratio on G; where ``rejected``, what it exceeds."""
+    """Loss ratio on G; if ``rejected``, a lower bound of it."""
     rejected: bool
-    """Found outside every league before all of G was scored."""
+    """Whether it was found to be outside every league before all of G was scored."""
     leagues: Mapping[str, bool]
-    """Label to whether its ratio is in that league."""
+    """League label to whether the ratio is in that league."""
     success: float | None
     """Percent."""
     hard_negatives: float | None
     """Mean NLL of the hard negatives, nats."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Spent on it, by what: training (since the candidate before), general, task."""
+    """Seconds spent on it, by activity: training (since the previous candidate), general, task."""
     chosen: Sequence[str] = ()
-    """Leagues whose choice it is."""
+    """Leagues that chose this candidate."""
 
 
 def write_candidates(candidates: Sequence[Candidate], path: Path) -> None:
-    """One JSON object per line."""
+    """Write the candidates to ``path``, one JSON object per line."""
     write_jsonl(path, map(asdict, candidates))
 
 
 def read_candidates(path: Path) -> list[Candidate]:
-    """What ``write_candidates`` wrote.
+    """Read the candidates that ``write_candidates`` wrote.
 
     Raises:
-        CanonbenchError: the file cannot be read, or holds something else.
+        CanonbenchError: the file cannot be read, or has another format.
     """
     try:
         return [Candidate(**each) for each in read_jsonl(path)]

@@ -1,6 +1,6 @@
-"""Where a checkout of the repository keeps the board: ``leaderboard/rows`` and ``submissions``.
+"""Find the board in a checkout of the repository, and collect what ``canonbench validate`` finds there.
 
-What ``canonbench validate`` finds: one line each.
+The board is in ``leaderboard/rows`` and ``submissions``; a finding is one line.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from canonbench.results.submission import NAME
 
 @dataclass(frozen=True)
 class Checkout:
-    """The board's part of a checkout."""
+    """The paths of the board in a checkout."""
 
     root: Path
 
     @property
     def rows(self) -> Path:
-        """Folder of the rows, a file per submission."""
+        """Folder of the rows, one file per submission."""
         return self.root / "leaderboard" / "rows"
 
     @property
     def submissions(self) -> Path:
-        """A folder per submission."""
+        """Folder of the submissions, one folder each."""
         return self.root / "submissions"
 
     def submission(self, name: str) -> Path:
-        """Folder of a submission; UsageError if that is no name for one."""
+        """Folder of a submission; UsageError if the name is not valid."""
         if not NAME.fullmatch(name):
             raise UsageError(f"{name!r} cannot be a submission's name: use lower-case letters, digits, single hyphens")
         return self.submissions / name
 
     def rows_file(self, name: str) -> Path:
-        """Rows that were submitted under a name."""
+        """File of the rows submitted under a name."""
         return self.rows / f"{name}.jsonl"
 
     def names(self) -> list[str]:
-        """Every submission, in order."""
+        """Names of all submissions, sorted."""
         return sorted(path.name for path in self.submissions.iterdir() if path.is_dir())
 
     def place(self, path: Path) -> str:
-        """A file's place from the root, as rows name it."""
+        """A file's path relative to the root, as rows name it."""
         return path.relative_to(self.root).as_posix()
 
 
 def find_checkout(start: str | Path | None = None) -> Checkout:
-    """The checkout at or above ``start``, by default the working folder.
+    """Find the checkout at or above ``start``, by default the working folder.
 
     Raises:
-        UsageError: there is none.
+        UsageError: no checkout was found.
     """
     given = Path(start) if start is not None else Path()
     for folder in (given, *given.resolve().parents):
@@ -69,16 +69,16 @@ def find_checkout(start: str | Path | None = None) -> Checkout:
 
 
 class BoardFinding(NamedTuple):
-    """One line; ``str`` of it is ``place: message``."""
+    """One finding; ``str`` gives the line ``place: message``."""
 
     level: Literal["error", "todo", "note"]
-    """``todo``: what only a person can write. ``note``: what could not be checked here."""
+    """``todo``: text that only a person can write. ``note``: something that could not be checked here."""
     place: str
-    """File, and line where there is one, from the root of the checkout."""
+    """File relative to the root of the checkout, with the line if known."""
     message: str
 
     def __str__(self) -> str:
-        """The line."""
+        """The finding as one line."""
         return f"{self.place}: {self.message}"
 
 
@@ -90,20 +90,20 @@ class Findings:
     found: list[BoardFinding] = field(default_factory=list)
 
     def error(self, place: str, message: str) -> None:
-        """What must be put right."""
+        """Add something that must be corrected."""
         self.found.append(BoardFinding("error", place, message))
 
     def todo(self, place: str, message: str) -> None:
-        """What a person must still write."""
+        """Add something that a person must still write."""
         self.found.append(BoardFinding("todo", place, message))
 
     def note(self, place: str, message: str) -> None:
-        """What could not be checked."""
+        """Add something that could not be checked."""
         self.found.append(BoardFinding("note", place, message))
 
     @contextmanager
     def at(self, place: str) -> Iterator[None]:
-        """An error in the block is a finding at ``place``, or at the place that its message begins with."""
+        """Turn an error in the block into a finding at ``place``, or at the place that its message begins with."""
         try:
             yield
         except CanonbenchError as error:

@@ -1,8 +1,8 @@
-"""The per-example values that a row on the board keeps: a small file from which all of its numbers follow.
+"""Write and read the per-example values that a row on the board keeps, from which all its numbers can be recomputed.
 
-Log-probabilities stay float64: a loss ratio has nine decimals in a row, and float32 would already move the seventh.
-Rows are sorted so that one example's scores by the base and by every candidate stand together; a base's value, which
-is the same in all of them, then costs nothing. Indices and subjects say which example it is; no text is kept.
+Log-probabilities stay float64: a row states loss ratios with nine decimals, and float32 would change the seventh. Rows
+are sorted so that the scores of one example by all candidates are adjacent; the base's value, which is the same in all
+of them, then compresses to almost nothing. Indices and subjects identify an example; the file holds no text.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 LIMIT = 8 * 2**20
-"""Bytes of one file of examples in the repository; a larger one goes to the hub."""
+"""Maximum bytes of an examples file in the repository; a larger one goes to the hub."""
 LEVEL = 19
-"""Of zstd: written once, read often."""
+"""Level of zstd compression, high because a file is written once and read often."""
 
 
 def compact(examples: pyarrow.Table, row: Row) -> pyarrow.Table:
-    """The columns and rows that the row's numbers follow from: of an edit run the unedited model and what was taken.
+    """Keep what the row's numbers are computed from; for an edit run, the unedited model and the candidates taken.
 
     Raises:
         CanonbenchError: a column is missing.
@@ -49,7 +49,7 @@ def compact(examples: pyarrow.Table, row: Row) -> pyarrow.Table:
 
 
 def _taken(row: Row) -> set[tuple[str, int, int]]:
-    """(task, seed, candidate) of every candidate that some league took."""
+    """The (task, seed, candidate) of every candidate that at least one league took."""
     return {
         (name, each.seed, each.candidate)
         for league in (row.leagues or {}).values()
@@ -82,7 +82,7 @@ def write_examples(table: pyarrow.Table, folder: Path) -> Path:
 
 
 def read_examples(path: Path) -> pyarrow.Table:
-    """The table in ``path``; CanonbenchError in one line naming it."""
+    """Read the table in ``path``; CanonbenchError, naming the file, if that fails."""
     import pyarrow as pa  # noqa: PLC0415  (slow to import)
     import pyarrow.parquet as pq  # noqa: PLC0415  (slow to import)
 

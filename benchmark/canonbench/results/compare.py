@@ -1,8 +1,8 @@
-"""Two runs on the same rows: paired differences with intervals, McNemar's test, and the rows that changed sides.
+"""Compare two runs on the same rows: paired differences with intervals, McNemar's test, and the flipped rows.
 
-A run that has repetitions (the seeds of an edit run) enters success, hard negatives and general loss with its mean
-over them. McNemar's test needs one success or failure per row, so it is made on each run's first repetition: a mean is
-neither, a majority vote is a model that nobody has, and rows of all repetitions pooled are not independent.
+If a run has repetitions (the seeds of an edit run), its success, hard negatives and general loss are means over them.
+McNemar's test needs one success or failure per row, so it uses each run's first repetition: a mean is neither, a
+majority vote is not an existing model, and rows pooled over repetitions are not independent.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Side:
-    """What one run scored on one task: a block per repetition, all of the same rows; empty where nothing was scored."""
+    """One run's scores on one task: one block per repetition, all with the same rows; empty if nothing was scored."""
 
     evaluation: Sequence[Block]
     hard_negatives: Sequence[Block]
@@ -47,12 +47,12 @@ class Side:
 def compare(first: Mapping[str, Side], second: Mapping[str, Side], thresholds: Mapping[str, float]) -> Comparison:
     """Compare two runs on the tasks of ``thresholds`` (task to δ, nats). Pure; same input, same numbers.
 
-    Exchanging the runs changes the signs of all differences and nothing else.
+    Swapping the runs changes the signs of all differences and nothing else.
 
     Args:
-        first: task to what the first run scored, at least one repetition of the evaluation rows.
-        second: likewise.
-        thresholds: of the tasks to compare, in the order of the result.
+        first: task to the first run's scores, with at least one repetition of the evaluation rows.
+        second: the same for the second run.
+        thresholds: the tasks to compare, in the order of the result, with their δ.
 
     Raises:
         CanonbenchError: the runs did not score the same rows.
@@ -84,7 +84,7 @@ def _measure(sides: Sequence[Side]) -> GeneralMeasure | None:
     blocks = [block for side in sides for block in side.general]
     if all(block.base is not None for block in blocks):
         return "ratio"
-    # Tokens of another kind are other questions, and a loss per token of them has another unit.
+    # With other tokens the continuations differ, and a loss per token has another unit.
     return "loss" if all(np.array_equal(block.n_tokens, blocks[0].n_tokens) for block in blocks) else None
 
 
@@ -120,7 +120,7 @@ def _hard_negatives(one: Side, two: Side) -> Pair | None:
 
 
 def _general(one: Side, two: Side, measure: GeneralMeasure) -> Pair:
-    """The difference is of two quotients over the same chunks, which stay paired."""
+    """Compare the general losses: a difference of two quotients over the same chunks, which stay paired."""
 
     def of(blocks: Sequence[Block]) -> tuple[float, tuple[Values, Values]]:
         losses, tokens, base = _row_means([block.edited for block in blocks]), blocks[0].n_tokens, blocks[0].base

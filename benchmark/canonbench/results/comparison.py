@@ -1,4 +1,4 @@
-"""What a comparison of two runs says."""
+"""The result of a comparison of two runs."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Literal, NamedTuple
 from canonbench.scoring import Interval
 
 GeneralMeasure = Literal["ratio", "loss"]
-"""What is compared on general text: each run's loss ratio to its own base, or the losses in nats per token."""
+"""The quantity compared on general text: each run's loss ratio to its own base, or the loss in nats per token."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A number of both runs."""
+    """One number of both runs, and their difference."""
 
     first: float
     second: float
     delta: float
     """second − first."""
     ci: Interval | None
-    """95 % interval of delta over subjects, or over chunks; None with only one of them, or if nothing differs."""
+    """95 % interval of delta over subjects or chunks; None with only one subject or chunk, or if nothing differs."""
 
 
 class RowScore(NamedTuple):
-    """One row as one model scored it."""
+    """One model's scores of one row."""
 
     loss: float
-    """Of the task, nats."""
+    """The task's loss, nats."""
     p: tuple[float, ...]
-    """Probability of the one or two continuations."""
+    """Probabilities of the one or two continuations."""
 
 
 @dataclass(frozen=True)
 class ChangedRow:
-    """A row on which exactly one of the two succeeds."""
+    """A row on which exactly one of the two runs succeeds."""
 
     index: int
-    """Of the row within the task's evaluation rows."""
+    """Index of the row within the task's evaluation rows."""
     subject: str | None
     succeeds: Literal["first", "second"]
     first: RowScore
@@ -45,41 +45,41 @@ class ChangedRow:
 
     @property
     def change(self) -> float:
-        """By how much the losses differ, nats."""
+        """Absolute difference of the losses, nats."""
         return abs(self.second.loss - self.first.loss)
 
 
 @dataclass(frozen=True)
 class TaskComparison:
-    """Two runs on one task."""
+    """The comparison of two runs on one task."""
 
     n: int
-    """Evaluation rows."""
+    """Number of evaluation rows."""
     n_subjects: int
     success: Difference
-    """Percent."""
+    """Success rate, percent."""
     mcnemar_p: float
-    """Exact two-sided McNemar test on the flips."""
+    """P-value of the exact two-sided McNemar test on the flips."""
     hard_negatives: Difference | None
-    """Nats; None if a run has none."""
+    """Hard-negative loss, nats; None if a run has no hard negatives."""
     general: Difference | None
-    """See ``Comparison.measure``."""
+    """General loss or loss ratio, as ``Comparison.measure`` says."""
     flips: tuple[ChangedRow, ...]
-    """The largest change in loss first."""
+    """The changed rows, the largest change in loss first."""
 
     def only(self, side: Literal["first", "second"]) -> int:
-        """Rows on which only that side succeeds."""
+        """The rows on which only that side succeeds."""
         return sum(flip.succeeds == side for flip in self.flips)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two runs on all tasks that they share."""
+    """The comparison of two runs on all tasks that they share."""
 
     tasks: dict[str, TaskComparison]
     success: Difference
-    """The unweighted mean over tasks, percent."""
+    """Mean success over tasks (unweighted), percent."""
     hard_negatives: Difference | None
-    """Likewise, nats; None if a task has none."""
+    """Mean hard-negative loss over tasks (unweighted), nats; None if a task has none."""
     measure: GeneralMeasure | None
-    """What ``general`` of the tasks is; None where general losses cannot be compared."""
+    """The quantity in each task's ``general``; None if general losses cannot be compared."""

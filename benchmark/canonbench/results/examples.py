@@ -1,4 +1,4 @@
-"""The columns of ``examples.parquet``, checked and cut into one block per task, part and model."""
+"""Read and write ``examples.parquet``: check its columns and split them into one block per task, part and model."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 NEVER_EMPTY = ("task", "part", "index", "clean", "n_tokens_a", "seed", "candidate")
 TOLERANCE = 1e-9
-"""Nats by which a stored loss may differ from the one recomputed from the stored log-probabilities."""
+"""Tolerance in nats between a stored loss and the one recomputed from the stored log-probabilities."""
 COLUMNS = {
     "task": "string",  # "" for general text
     "part": "string",  # evaluation, hard_negatives or general
-    "index": "int64",  # of the row within its task and part
+    "index": "int64",  # index of the row within its task and part
     "subject": "string",  # the row's cluster; empty or null = a cluster of its own
     "clean": "bool",
     "n_tokens_a": "int64",  # scored tokens
-    "base_log_p_a": "float64",  # log-probabilities are sums over tokens, nats; null where there is none
+    "base_log_p_a": "float64",  # log-probabilities are sums over tokens, nats; null if absent
     "base_log_p_b": "float64",
     "edited_log_p_a": "float64",
     "edited_log_p_b": "float64",
@@ -36,19 +36,19 @@ COLUMNS = {
     "edited_loss": "float64",
     "base_again_log_p_a": "float64",  # the base's second measurement, on (some) chunks of general text
 }
-"""The columns that numbers are computed from, and their Arrow types; others may stand beside them."""
+"""The required columns and their Arrow types; further columns are allowed."""
 EDIT_COLUMNS = {**COLUMNS, "seed": "int64", "candidate": "int64"}
-"""The columns of an edit run: ``edited_*`` is what that candidate of that seed scored, 0 the unedited model."""
+"""The columns of an edit run: ``edited_*`` are that seed's and candidate's scores; 0 is the unedited model."""
 Columns = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Block:
-    """The rows of one task and part, scored by one model, in the order of their index; all arrays (n,)."""
+    """The rows of one task and part, scored by one model, sorted by index; all arrays have shape (n,)."""
 
     index: NDArray[np.int64]
     clusters: list[str]
-    """(n,) the subject of each row."""
+    """(n,) subject of each row."""
     clean: NDArray[np.bool_]
     n_tokens: NDArray[np.int64]
     edited: NDArray[np.float64]
@@ -58,32 +58,32 @@ class Block:
     base: NDArray[np.float64] | None
     """Losses, nats; None without a base."""
     base_again: NDArray[np.float64]
-    """Losses of the second measurement; NaN where there was none."""
+    """Losses of the base's second measurement; NaN for rows measured only once."""
 
     @property
     def n_clusters(self) -> int:
-        """How many different subjects."""
+        """Number of different subjects."""
         return len(set(self.clusters))
 
 
 Blocks = dict[tuple[str, str], Block]
-"""By (task, part)."""
+"""Blocks by (task, part)."""
 EditBlocks = dict[tuple[str, str, int, int], Block]
-"""By (task, part, seed, candidate)."""
+"""Blocks by (task, part, seed, candidate)."""
 Taken = Mapping[int, int]
-"""Seed to the candidate taken for it; 0 is the unedited model, whose rows stand under seed 0."""
+"""Seed to the candidate taken for it; 0 is the unedited model, whose rows have seed 0."""
 
 
 def read_blocks(examples: Mapping[str, Any] | pyarrow.Table, losses: Mapping[str, str]) -> Blocks:
-    """Cut a fixed checkpoint's examples into blocks by (task, part); (``""``, ``"general"``) is general text.
+    """Split a fixed checkpoint's examples into blocks by (task, part); (``""``, ``"general"``) is general text.
 
     Args:
-        examples: a table, or a mapping of columns in which NaN stands for null.
+        examples: a table, or a mapping of columns in which NaN means null.
         losses: task name to loss name, for every task that may occur.
 
     Raises:
-        CanonbenchError: a column is missing or of another type; a task or part is unknown; a row stands twice; a
-            log-probability is missing, NaN or infinite; or a stored loss is not what its log-probabilities give.
+        CanonbenchError: a column is missing or has the wrong type; a task or part is unknown; a row is duplicated; a
+            log-probability is missing, NaN or infinite; or a stored loss does not follow from its log-probabilities.
     """
     columns = _numpy_columns(examples, COLUMNS)
     has_base = bool((~np.isnan(columns["base_log_p_a"])).any())
@@ -97,9 +97,9 @@ def read_blocks(examples: Mapping[str, Any] | pyarrow.Table, losses: Mapping[str
 
 
 def read_edit_blocks(examples: Mapping[str, Any] | pyarrow.Table, losses: Mapping[str, str]) -> EditBlocks:
-    """Cut an edit run's examples into blocks by (task, part, seed, candidate).
+    """Split an edit run's examples into blocks by (task, part, seed, candidate).
 
-    General text stands under each task, because every candidate has general losses of its own.
+    General text is stored under each task, because each candidate has its own general losses.
 
     Raises:
         CanonbenchError: as ``read_blocks``; or a base's log-probability is missing.
@@ -115,7 +115,7 @@ def read_edit_blocks(examples: Mapping[str, Any] | pyarrow.Table, losses: Mappin
 
 
 def taken_blocks(blocks: EditBlocks, task: str, part: str, taken: Taken) -> list[Block]:
-    """The blocks of the candidates taken, by seed; CanonbenchError if one is missing."""
+    """Return the blocks of the candidates taken, by seed; CanonbenchError if one is missing."""
     found = []
     for seed, candidate in sorted(taken.items()):
         key = (task, part, seed, candidate) if candidate else (task, part, 0, 0)
@@ -126,14 +126,14 @@ def taken_blocks(blocks: EditBlocks, task: str, part: str, taken: Taken) -> list
 
 
 def unchanged(before: Sequence[Block], after: Sequence[Block]) -> bool:
-    """Whether not one loss differs in any repetition: what differs by nothing is known to, and has no interval."""
+    """Whether no loss differs in any repetition; such a zero difference is exact and has no interval."""
     return len(before) == len(after) and all(
         np.array_equal(one.edited, other.edited) for one, other in zip(before, after, strict=True)
     )
 
 
 def is_base(blocks: Sequence[Block]) -> bool:
-    """Whether the model of every repetition is its base, as far as these rows tell: not one loss differs."""
+    """Whether every repetition scores exactly like its base on these rows: no loss differs."""
     return all(block.base is not None and np.array_equal(block.edited, block.base) for block in blocks)
 
 
@@ -142,7 +142,7 @@ def _loss(losses: Mapping[str, str], task: str, part: str) -> str:
 
 
 def _groups(columns: Columns, by: tuple[str, ...]) -> Iterator[tuple[tuple[Any, ...], Columns]]:
-    """The rows that agree in the columns ``by``, each group in the order of its index, groups in sorted order."""
+    """Group rows by the columns ``by``: groups in sorted order, the rows of each sorted by index."""
     rows_of: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for row, key in enumerate(zip(*(columns[name].tolist() for name in by), strict=True)):
         rows_of[key].append(row)
@@ -208,12 +208,12 @@ def _losses(columns: Columns, model: str, what: str, loss: str) -> NDArray[np.fl
 
 
 def concatenate(blocks: list[Columns]) -> Columns:
-    """One table of all blocks."""
+    """Concatenate the blocks into one table."""
     return {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def write_parquet(columns: Columns, path: Path) -> None:
-    """Write the table; absent values (no base, no second continuation) are nulls."""
+    """Write the table; absent values (no base, no second continuation) become nulls."""
     import pyarrow as pa  # noqa: PLC0415  (slow to import)
     import pyarrow.parquet as pq  # noqa: PLC0415  (slow to import)
 
@@ -225,7 +225,7 @@ def write_parquet(columns: Columns, path: Path) -> None:
 
 
 def read_parquet(path: Path) -> Columns:
-    """What ``write_parquet`` wrote; nulls among numbers are NaN again."""
+    """Read what ``write_parquet`` wrote; nulls in numeric columns become NaN."""
     import pyarrow.parquet as pq  # noqa: PLC0415  (slow to import)
 
     table = pq.read_table(path)

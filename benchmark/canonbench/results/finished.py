@@ -1,4 +1,4 @@
-"""A finished run, read back: its row, and what the row's models scored on every example."""
+"""Read a finished run: its row, and the scores of the row's models on every example."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 ROW, EXAMPLES = "row.json", "examples.parquet"
-"""What a finished run folder holds; the row is written last."""
+"""Files of a finished run folder; the row is written last."""
 ROUNDING = 1e-6  # of the success rates in a row, percent
 
 
@@ -31,32 +31,32 @@ class Finished:
     """A row and the examples that its numbers were computed from."""
 
     path: str
-    """As the user gave it."""
+    """Path as the user gave it."""
     row: Row
     examples: pyarrow.Table
 
     def results(self, league: str | None) -> Mapping[str, TaskResult]:
-        """The row's tasks; of an edit run, those of the league."""
+        """The row's tasks; for an edit run, those of the league."""
         found = self.row.tasks if self.row.leagues is None else self.row.leagues[str(league)].tasks
         assert found is not None, "a row has either tasks or leagues"
         return found
 
     @property
     def leagues(self) -> list[str]:
-        """Of an edit run, the tightest first; none of a fixed checkpoint."""
+        """Leagues of an edit run, tightest first; empty for a fixed checkpoint."""
         return sorted(self.row.leagues or (), key=float)
 
     def taken(self, task: str, league: str) -> dict[int, int]:
-        """Seed to the candidate that the league took, 0 for the unedited model."""
+        """Map each seed to the candidate that the league took; 0 is the unedited model."""
         assert self.row.leagues is not None, "an edit run"
         return {each.seed: each.candidate or 0 for each in self.row.leagues[league].tasks[task].seeds or ()}
 
 
 def row_path_of(path: str | Path) -> Path:
-    """The row of a run folder, or the row's own file.
+    """Return the path of the row: in a run folder, or the given file itself.
 
     Raises:
-        UsageError: there is no such file or folder.
+        UsageError: the file or folder does not exist.
         CanonbenchError: the folder holds no finished run.
     """
     given = Path(path)
@@ -69,10 +69,10 @@ def row_path_of(path: str | Path) -> Path:
 
 
 def read_finished(path: str | Path) -> Finished:
-    """A run folder, or a row's file with examples.parquet beside it.
+    """Read a run folder, or a row file with examples.parquet beside it.
 
     Raises:
-        UsageError: there is no such file or folder.
+        UsageError: the file or folder does not exist.
         CanonbenchError: the run is not finished, has no per-example values, or a file is damaged.
     """
     row_path = row_path_of(path)
@@ -83,10 +83,10 @@ def read_finished(path: str | Path) -> Finished:
 
 
 def sides(run: Finished, league: str | None, tasks: Iterable[str]) -> dict[str, Side]:
-    """What the run scored on each of the tasks; of an edit run, the models that the league took, by seed.
+    """Return the run's scores on each of the tasks; for an edit run, by the models that the league took, one per seed.
 
     Raises:
-        CanonbenchError: the examples are damaged, or are not those of the row.
+        CanonbenchError: the examples are damaged, or do not belong to the row.
     """
     results = run.results(league)
     losses = {name: result.loss for name, result in results.items()}

@@ -1,4 +1,4 @@
-"""The evaluation rows that an edit fixed, and those that it broke."""
+"""Find the evaluation rows that an edit fixed and those that it broke."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from canonbench.scoring import successes
 
 
 class Flip(NamedTuple):
-    """A row on which base and edited model do not both succeed or both fail."""
+    """A row on which exactly one of base and edited model succeeds."""
 
     row: int
-    """Of the row within the task's evaluation rows."""
+    """Index of the row within the task's evaluation rows."""
     subject: str | None
     base: float
-    """Loss, nats."""
+    """The base's loss, nats."""
     edited: float
-    """Likewise."""
+    """The edited model's loss, nats."""
 
 
 class Flips(NamedTuple):
-    """Both kinds, the largest change in loss first."""
+    """The fixed and the broken rows, each with the largest change in loss first."""
 
     fixed: tuple[Flip, ...]
-    """Failed before the edit, succeed after it."""
+    """Rows that fail before the edit and succeed after it."""
     broken: tuple[Flip, ...]
-    """The other way round."""
+    """Rows that succeed before the edit and fail after it."""
 
 
 def flips(block: Block, threshold: float) -> Flips:
-    """Those of one task as one edited model scored it; δ ``threshold`` in nats.
+    """Find the flips of one edited model on one task, with the success threshold δ in nats.
 
     Raises:
         CanonbenchError: the rows were scored without a base.
@@ -47,12 +47,12 @@ def flips(block: Block, threshold: float) -> Flips:
 
 
 def said(loss: str, value: float) -> str:
-    """A task's loss on one row, in the words of its threshold (docs/reference/protocol.md#2-tasks): a probability, or
-    a factor.
+    """Format a task's loss on one row in the terms of its threshold (docs/reference/protocol.md#2-tasks): as a
+    probability, or as a factor.
 
     Args:
-        loss: its name.
-        value: nats.
+        loss: name of the loss.
+        value: the loss, nats.
     """
     match loss:
         case "nll":

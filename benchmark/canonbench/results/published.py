@@ -1,6 +1,7 @@
-"""The papers' results as rows: the 558 that Hewitt et al. released (2024), and the tables of the workshop paper (2023).
+"""Turn the papers' results into rows: the 558 released by Hewitt et al. (2024), and the workshop tables (2023).
 
-Pure: the facts of ``datasets/reported`` go in, rows come out. ``docs/results/published.md`` says what to think of them.
+The functions are pure: they take the content of ``datasets/reported`` and return rows. ``docs/results/published.md``
+discusses how reliable these results are.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ WORKSHOP = "Hewitt et al. 2023 (R0-FoMo workshop at NeurIPS)"
 DATA_VERSION = "15a1e7b0c726"
 """The commit whose test files the released results were measured on."""
 WORKSHOP_VERSION = "workshop-2023"
-"""Which files the workshop's numbers were measured on is not said, so its rows form groups of their own."""
+"""Data version of the workshop's rows. The paper does not name its files, so its rows form separate groups."""
 BROKEN_BASES = ("EleutherAI/pythia-70m", "EleutherAI/pythia-160m")
 BROKEN = Flag(
     name="unreliable",
@@ -39,31 +40,31 @@ class Result(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
-    """The file of the release, after ``hewitt2024:``."""
+    """File of the release, after ``hewitt2024:``."""
     model: str
-    """Its hub id."""
+    """Hub id of the model."""
     method: str
-    """As in the release."""
+    """Name of the method in the release."""
     task: Task
-    """One of the six."""
+    """One of the six tasks."""
     league: float
-    """Its ε."""
+    """ε of the league."""
     initial_success: float | None
-    """Share of rows; null where no edit stayed in the league."""
+    """Success before the edit, share of rows; null if no edit stayed in the league."""
     success: float | None
-    """Mean over runs, share of rows; null likewise."""
+    """Success after the edit, share of rows, mean over runs; null if no edit stayed in the league."""
     delta_points: float | None
-    """Their difference, rounded."""
+    """Difference of the two in points, rounded."""
     se_points: float | None
-    """Standard error of the mean over runs."""
+    """Standard error of the mean over runs, points."""
     dtype: str
-    """Of the edited model, and of the small ones beside it."""
+    """Dtype of the edited model, and of the small models used with it."""
     n_seeds: str | None = None
-    """How many runs, and who says so."""
+    """Number of runs, and the source of that number."""
     n_in_league: int | None = None
-    """How many of the runs the mean is over, where the release says."""
+    """Number of runs in the mean, if the release states it."""
     n_runs: int | None = None
-    """How many runs there were; 0 where no setting was in the league at val, so that nothing was run at test."""
+    """Number of runs; 0 if no setting was in the league on val, so that nothing was run on test."""
 
 
 class WorkshopTask(BaseModel):
@@ -72,20 +73,20 @@ class WorkshopTask(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: Task | Literal["average"]
-    """One of the six, or their average as printed."""
+    """One of the six tasks, or their average as printed."""
     initial: float
-    """Before the edit."""
+    """Value before the edit."""
     delta: dict[str, dict[str, float]]
-    """By league and method."""
+    """Change by league and method."""
 
 
 class WorkshopTables(BaseModel):
-    """The whole of ``hewitt2024-workshop-tables.json``; tables by model."""
+    """Content of ``hewitt2024-workshop-tables.json``: tables by model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: str
-    """Which tables."""
+    """The tables' place in the paper."""
     success_percent: dict[str, list[WorkshopTask]]
     """Success in percent, Δ in points."""
     hard_negative_nats: dict[str, list[WorkshopTask]]
@@ -93,12 +94,12 @@ class WorkshopTables(BaseModel):
 
 
 def read_results(lines: Iterable[str]) -> list[Result]:
-    """The released results, one from each line of JSON; pydantic's ValidationError if one is none."""
+    """Parse the released results, one per line of JSON; pydantic's ValidationError if a line is not a result."""
     return [Result.model_validate_json(line) for line in lines if line.strip()]
 
 
 def released_rows(results: Iterable[Result]) -> list[Row]:
-    """A row for every model and method, in the order in which they first occur."""
+    """Make one row per model and method, in order of first occurrence."""
     groups: dict[tuple[str, str], list[Result]] = {}
     for each in results:
         groups.setdefault((each.model, each.method), []).append(each)
@@ -106,7 +107,7 @@ def released_rows(results: Iterable[Result]) -> list[Row]:
 
 
 def workshop_rows(tables: WorkshopTables) -> list[Row]:
-    """A row for every model and method of the workshop paper."""
+    """Make one row per model and method of the workshop paper."""
     return [
         _workshop_row(tables, model, method)
         for model, (first, *_) in tables.success_percent.items()
@@ -139,7 +140,7 @@ def _released_row(results: list[Result]) -> Row:
 
 
 def _cell(result: Result, base: float) -> Cell:
-    """Where no edit stayed in the league the unedited model stands, as everywhere
+    """Convert one result; if no edit stayed in the league, the unedited model counts, as in all rows
     (docs/reference/protocol.md#5-selection)."""
     if result.success is None or result.initial_success is None:
         return Cell(Reported(100 * base, 100 * base), standard_error=0.0, unedited=True)
@@ -168,7 +169,7 @@ def _missing(results: list[Result]) -> str | None:
 
 
 def _places(results: list[Result], say: Callable[[Result], str]) -> str:
-    """By league: at 1e-4 gender; at 1e-5 company, stereoset."""
+    """List tasks by league, as in "at 1e-4 gender; at 1e-5 company, stereoset"."""
     by_league = {label: [each for each in results if each.league == epsilon] for label, epsilon in LEAGUES.items()}
     return "; ".join(f"at {label} {', '.join(map(say, found))}" for label, found in by_league.items() if found)
 

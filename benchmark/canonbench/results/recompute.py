@@ -1,6 +1,7 @@
-"""A row's numbers once more, from its per-example values, by the functions that computed them first.
+"""Recompute a row's numbers from its per-example values, and compare a repeated run with its row.
 
-Whether a run that was repeated says what its row says: numbers side by side, and how far apart they may be.
+Recomputing uses the functions that computed the numbers in the first place. The comparison of a repeated run lists each
+pair of numbers with the tolerance within which they agree.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
 
 
 MEASURED = ("general", "tasks", "average", "leagues")
-"""The parts of a row that follow from its examples."""
+"""The parts of a row that are computed from its examples."""
 INTERVALS = ("ci", "ratio_ci", "straddles")
-"""The keys in them that an earlier version computed in another way."""
+"""The keys in these parts that an earlier version computed differently."""
 
 
 def differences(row: Row, examples: pyarrow.Table) -> list[str]:
-    """Where the row says something else than its examples: ``place: x in the row, y from its examples``.
+    """List where the row differs from its examples, as ``place: x in the row, y from its examples``.
 
     Raises:
-        CanonbenchError: the examples are damaged or lack something, or the protocol is not a standard one.
+        CanonbenchError: the examples are damaged or incomplete, or the protocol is not a standard one.
     """
     content = row.model_dump(mode="json", include=set(MEASURED))
     computed = recomputed(row, examples)
@@ -41,7 +42,7 @@ def differences(row: Row, examples: pyarrow.Table) -> list[str]:
 
 
 def recomputed(row: Row, examples: pyarrow.Table) -> dict[str, Any]:
-    """The parts ``MEASURED`` of the row as JSON content; CanonbenchError as in ``differences``."""
+    """Compute the parts ``MEASURED`` of the row as JSON content; CanonbenchError as in ``differences``."""
     computed: dict[str, Any] = dict.fromkeys(MEASURED)
     if row.leagues is None:
         tasks, rules = _specs(row.tasks or {}), _protocol(row)
@@ -54,7 +55,7 @@ def recomputed(row: Row, examples: pyarrow.Table) -> dict[str, Any]:
 
 
 def with_present_intervals(row: Row, examples: pyarrow.Table) -> Row:
-    """The row with the intervals that this version gives its examples; every other number stays as the row has it.
+    """Replace the row's intervals by those that this version computes from its examples; all other numbers stay.
 
     CanonbenchError as in ``differences``.
     """
@@ -64,15 +65,15 @@ def with_present_intervals(row: Row, examples: pyarrow.Table) -> Row:
 
 
 def aggregated(row: Row, leagues: Mapping[str, Mapping[str, LeagueTask]], examples: pyarrow.Table) -> EditAggregates:
-    """An edit run's numbers, from its examples and the candidates that its leagues took for each of their tasks.
+    """Compute an edit run's numbers from its examples and the candidates that its leagues took for each task.
 
     Args:
-        row: whose protocol and general text they are.
+        row: gives the protocol and the general text.
         leagues: by label and task; only losses, thresholds, seeds and candidates are used.
-        examples: of all these tasks.
+        examples: the examples of all these tasks.
 
     Raises:
-        CanonbenchError: as ``differences``.
+        CanonbenchError: as in ``differences``.
     """
     general = _general(row)
     assert general is not None, "an edit run has general text"
@@ -100,7 +101,7 @@ def _specs(tasks: Mapping[str, TaskResult]) -> dict[str, TaskSpec]:
 
 
 def _protocol(row: Row) -> Protocol:
-    """The row's protocol with its leagues; a file's rules are not in the row, so only standard ones can be checked."""
+    """The row's protocol with its leagues; only standard ones, as a row does not hold the rules of a protocol file."""
     if row.protocol not in PROTOCOLS:
         raise CanonbenchError(f"protocol {row.protocol!r} is not a standard one ({', '.join(PROTOCOLS)})")
     labels = row.leagues or (row.general.leagues if row.general else {})
@@ -121,7 +122,7 @@ def _with_intervals(said: Any, found: Any) -> Any:
 
 
 def _unlike(said: Any, found: Any, place: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The leaves in which two contents differ."""
+    """Yield the leaves in which two JSON contents differ."""
     if isinstance(said, dict) and isinstance(found, dict):
         for key in {**said, **found}:
             yield from _unlike(said.get(key), found.get(key), f"{place}.{key}" if place else str(key))
@@ -133,36 +134,36 @@ def _unlike(said: Any, found: Any, place: str = "") -> Iterator[tuple[str, Any, 
 
 
 AVERAGE = 1.0
-"""Points by which the average success of a league may differ: training on another device takes another path."""
+"""Tolerance in points for a league's average success; training on another device takes another path."""
 TASK = 5.0
-"""How many times further one task may differ; 5 points are three rows of the embedded suite's 66."""
+"""Factor on that tolerance for a single task; 5 points are three rows of the embedded suite's 66."""
 BASE = 0.5
-"""Points by which the base's success may differ: no training is involved, only rounding."""
+"""Tolerance in points for the base's success, which involves no training, only rounding."""
 LOSS = 1e-3
-"""Share by which the base's general loss may differ."""
+"""Relative tolerance for the base's general loss."""
 
 
 class Compared(NamedTuple):
-    """One number of a row and of its repetition."""
+    """One number of a row, and the same number of its repetition."""
 
     where: str
     said: float
     found: float
     tolerance: float
-    """How far apart they may be."""
+    """Maximum difference at which the two agree."""
 
     @property
     def agrees(self) -> bool:
-        """Whether they are near enough."""
+        """Whether the two differ by no more than the tolerance."""
         return abs(self.found - self.said) <= self.tolerance
 
 
 def compared(row: Row, again: Row, *, average: float = AVERAGE) -> list[Compared]:
-    """Every number that must agree for ``again`` to be a repetition of ``row``, both rows of edit runs.
+    """Compare the numbers that must agree if ``again`` repeats ``row``; both are rows of edit runs.
 
     Args:
-        row: as it stands.
-        again: the same method, model, data, hyperparameters and seeds, hence the same tasks and leagues.
+        row: the original row.
+        again: a row with the same method, model, data, hyperparameters and seeds, hence the same tasks and leagues.
         average: tolerance of the leagues' averages in points; a task's is ``TASK`` times as wide.
     """
     return [*_base(row, again), *_leagues(row, again, average)]

@@ -1,4 +1,4 @@
-"""Rows of publications: what a table says, in the shape of an edit run's row, with null for what it does not say."""
+"""Build rows from publications: a table's numbers in the form of an edit run's row, null where it gives none."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from canonbench.results.row_results import (
 from canonbench.suite import TASKS
 
 EVALUATION_ROWS = {"country": 583, "company": 425, "stereoset": 1053, "gender": 360, "temporal": 486, "verb": 360}
-"""Of the published test split."""
+"""Number of evaluation rows per task in the published test split."""
 HARD_NEGATIVE_ROWS = {"country": 116, "company": 219, "stereoset": 1053, "gender": 235, "temporal": 389, "verb": 720}
-"""Of the published val split: the released test configurations read val's
+"""Number of hard negatives per task in the published val split: the released test configurations read val's
 (docs/reference/protocol.md#3-hard-negatives)."""
 GENERAL = "openwebtext-500"
-"""Their G: all of ``data/val-chunked.jsonl``."""
+"""The papers' general text G: all of ``data/val-chunked.jsonl``."""
 PROTOCOL = "hewitt2024"
 
 
@@ -44,32 +44,32 @@ class Reported:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a publication says of one task in one league."""
+    """A publication's numbers for one task in one league."""
 
     success: Reported
     standard_error: float | None
-    """Of the mean over runs, points."""
+    """Standard error of the mean over runs, points."""
     hard_negatives: Reported | None = None
     unedited: bool = False
-    """No edit stayed in the league, so that the base stands there: its ratio is 1 by definition."""
+    """Whether no edit stayed in the league, so that the base is reported: its ratio is 1 by definition."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Everything about a reported row but its numbers."""
+    """Everything about a reported row except its numbers."""
 
     source: str
     note: str
     flags: tuple[Flag, ...]
     suite_version: str
     model: str
-    """Its hub id."""
+    """Hub id of the model."""
     method: str
     dtype: Literal["float32", "bfloat16", "float16"]
 
 
 def reported_row(origin: Origin, leagues: Mapping[str, Mapping[str, Cell]]) -> Row:
-    """The row of one method on one model, by league and task; tasks in the order of the standard ones."""
+    """Build the row of one method on one model from cells by league and task; tasks are put in the standard order."""
     model = ModelReference(name=origin.model, source="hub", revision=None)
     return Row(
         schema=3,

@@ -1,10 +1,8 @@
-"""Rows of earlier versions of the schema, brought to the present one.
-
-One leaderboard row: what was measured, with what, and how it came about (docs/reference/protocol.md#6-rows).
+"""One leaderboard row: what was measured, with what, and how it was produced (docs/reference/protocol.md#6-rows).
 
 Two kinds share the schema. A *fixed checkpoint* has ``general``, ``tasks`` and ``average``. An *edit run* has
-``leagues`` instead, because each league chose its own candidate for every task. ``docs/reference/row.md`` explains
-every field.
+``leagues`` instead, because each league chooses its own candidate for every task. ``docs/reference/row.md`` explains
+every field. Rows of earlier schema versions are upgraded when they are read.
 """
 
 from __future__ import annotations
@@ -32,22 +30,22 @@ Content = dict[str, Any]
 
 
 def upgraded(content: Content) -> Content:
-    """A row's content in the present version; what is of no earlier version is returned as it is."""
+    """Upgrade a row's content to the current schema version; content of no earlier version is returned unchanged."""
     while (step := _STEPS.get(str(content.get("schema")))) is not None:
         content = step(content)
     return content
 
 
 def _from_1(content: Content) -> Content:
-    """Version 2 added where a row on the board comes from and why it may not be ranked."""
+    """Upgrade from version 1; version 2 added a row's provenance and the flags that keep it from being ranked."""
     added: Mapping[str, Any] = {"submission": None, "flags": [], "examples": None}
     return {**added, **content, "schema": 2}
 
 
 def _from_2(content: Content) -> Content:
-    """Version 3 has intervals that nothing is drawn for, hence no seed, and says which leagues a ratio's straddles.
+    """Upgrade from version 2; version 3 has intervals without a seed, and the leagues that a ratio's interval contains.
 
-    The intervals stay as they are, percentiles of a bootstrap; only per-example values could give others.
+    The intervals stay percentiles of a bootstrap; recomputing them would need the per-example values.
     """
     general, leagues = content.get("general"), content.get("leagues")
     now = {**{key: value for key, value in content.items() if key != "seed"}, "schema": 3}
@@ -83,7 +81,7 @@ def _straddles(ends: Any, label: str) -> bool:
     try:
         return straddles((ends[0], ends[1]), float(label))
     except ValueError:
-        return False  # no league's name, which the present version refuses in its own words
+        return False  # not a league's name; validation of the current version reports it
 
 
 _STEPS: dict[str, Callable[[Content], Content]] = {"1": _from_1, "2": _from_2}
@@ -93,7 +91,7 @@ DtypeClass = Literal["float32", "half"]
 
 
 class ComparableGroup(NamedTuple):
-    """Rows share a ranking only if all of this is equal."""
+    """The properties in which rows must be equal to share a ranking."""
 
     suite: str
     data_hash: str | None
@@ -233,12 +231,12 @@ class Row(Part):
 
     @cached_property
     def row_id(self) -> str:
-        """Twelve hexadecimal digits of the SHA-256 of the row's line: its name on the board, as long as it stands."""
+        """First twelve hexadecimal digits of the SHA-256 of the row's line; identifies the row on the board."""
         return hashlib.sha256(self.to_line().encode("utf-8")).hexdigest()[:12]
 
     @property
     def comparable_group(self) -> ComparableGroup:
-        """What this row shares with every row it may be ranked against; float64 counts as float32."""
+        """The properties shared by all rows this one may be ranked against; float64 counts as float32."""
         return ComparableGroup(
             suite=f"{self.suite.name} {self.suite.version}",
             data_hash=self.suite.data_hash,
@@ -251,12 +249,12 @@ class Row(Part):
         )
 
     def to_json(self) -> str:
-        """The row as JSON text with a stable order of keys and a newline at the end."""
+        """Return the row as JSON text with a stable key order and a final newline."""
         content = self.model_dump(mode="json", by_alias=True)
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
     def to_line(self) -> str:
-        """The row as one line of JSON, without a newline: a line of ``leaderboard/rows/*.jsonl``."""
+        """Return the row as one line of JSON without a newline, as in ``leaderboard/rows/*.jsonl``."""
         content = self.model_dump(mode="json", by_alias=True)
         return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -267,15 +265,15 @@ class Row(Part):
         return row_frame(self)
 
     def write(self, path: str | Path) -> None:
-        """Write exactly ``path``, whole or not at all; CanonbenchError naming the path if that fails."""
+        """Write the row to exactly ``path``, atomically; CanonbenchError naming the path if that fails."""
         write_whole(Path(path), self.to_json())
 
     @classmethod
     def read(cls, path: str | Path) -> Row:
-        """The row in ``path``; CanonbenchError in one line naming the path, the place and the first problem."""
+        """Read the row in ``path``; CanonbenchError in one line naming the path, the place and the first problem."""
         return cls.parse(read_text(Path(path)), str(path))
 
     @classmethod
     def parse(cls, text: str, place: str) -> Row:
-        """The row in ``text``, JSON; CanonbenchError in one line naming ``place`` and the first problem."""
+        """Parse the row in ``text``, JSON; CanonbenchError in one line naming ``place`` and the first problem."""
         return validated(cls, parse_json(text, place), place)

@@ -1,6 +1,6 @@
-"""Of a merged model: what it was merged from, and what each task lost by that.
+"""Check that the fields of a row are consistent; a row that fails cannot be constructed.
 
-What must hold between the fields of a row; a row for which it does not cannot be constructed.
+The file also holds the record of a merged model: what it was merged from, and what each task lost in the merge.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Merged(Part):
 
 
 def merged_problems(merged: Merged, tasks: Mapping[str, TaskResult]) -> Iterator[str]:
-    """Where it contradicts the row's tasks, in one line each."""
+    """List where ``merged`` contradicts the row's tasks, one line each."""
     for name, edit in merged.edits.items():
         delta = tasks[name].success.delta if name in tasks else None
         expected = None if edit.own_delta is None or delta is None else delta - edit.own_delta
@@ -62,7 +62,7 @@ ROUNDING = 2e-6  # of edited − base against delta, when all three are rounded 
 
 
 class _Group(NamedTuple):
-    """Tasks that are averaged together, and where they stand in the row."""
+    """Tasks that are averaged together, and their place in the row."""
 
     where: str
     tasks: Mapping[str, TaskResult]
@@ -70,7 +70,7 @@ class _Group(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A change, where it stands in the row, and whether it must have an interval if there is a base."""
+    """A change, its place in the row, and whether it must have an interval if there is a base."""
 
     where: str
     change: Change
@@ -78,9 +78,9 @@ class _Place(NamedTuple):
 
 
 def first_problem(row: Row) -> str | None:
-    """What is wrong with the row as a whole, in one line, or None.
+    """Return the first problem of the row as a whole in one line, or None.
 
-    Reported rows may lack what a publication does not give; every other row has all of it.
+    Reported rows may lack numbers that a publication does not give; all other rows must be complete.
     """
     checks = [_kind, _on_the_board, _averages, _without_base if row.base is None else _with_base]
     if row.state != "reported":

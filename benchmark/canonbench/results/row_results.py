@@ -1,4 +1,4 @@
-"""The measured parts of a row: numbers with a base, without one, per task, on general text, on average."""
+"""The measured parts of a row: numbers with and without a base, per task, on general text, and on average."""
 
 from __future__ import annotations
 

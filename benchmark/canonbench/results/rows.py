@@ -1,6 +1,6 @@
-"""The rows of the board: ``leaderboard/rows/*.jsonl``, its only source of truth.
+"""Read and write the rows of the board, ``leaderboard/rows/*.jsonl``, which are its only source of truth.
 
-The published JSON Schema of a row; ``datasets/row.schema.json`` is this text.
+The file also generates the published JSON Schema of a row, ``datasets/row.schema.json``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from canonbench.results.row import Row
 
 
 class PlacedRow(NamedTuple):
-    """A row and where it stands."""
+    """A row and its place in the files."""
 
     place: str
     """File name and line, counted from 1: hewitt2024.jsonl:3."""
@@ -25,11 +25,11 @@ class PlacedRow(NamedTuple):
 
 
 def read_rows(folder: str | Path) -> list[PlacedRow]:
-    """All rows of ``*.jsonl`` in the folder, by file name and line.
+    """Read all rows of ``*.jsonl`` in the folder, sorted by file name and line.
 
     Raises:
-        CanonbenchError: the folder or a file cannot be read, or a line holds no row, or the same row stands there
-            twice; in one line that names the place.
+        CanonbenchError: the folder or a file cannot be read, a line is not a row, or a row occurs twice; in one line
+            that names the place.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -44,7 +44,7 @@ def read_rows(folder: str | Path) -> list[PlacedRow]:
 
 
 def read_rows_file(path: Path) -> list[PlacedRow]:
-    """The rows of one file; CanonbenchError as in ``read_rows``."""
+    """Read the rows of one file; CanonbenchError as in ``read_rows``."""
     return [
         PlacedRow(f"{path.name}:{number}", validated(Row, content, f"{path}:{number}"))
         for number, content in enumerate(read_jsonl(path), start=1)
@@ -52,14 +52,14 @@ def read_rows_file(path: Path) -> list[PlacedRow]:
 
 
 def write_rows_file(path: Path, rows: Iterable[Row]) -> None:
-    """Write the rows to ``path``, a line each, whole or not at all; CanonbenchError if that fails."""
+    """Write the rows to ``path`` atomically, one per line; CanonbenchError if that fails."""
     write_whole(path, "".join(row.to_line() + "\n" for row in rows))
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of ``row.json``.
+    """Return the JSON Schema (draft 2020-12) of ``row.json``.
 
-    It says what each field is; what must hold between fields (a row with a base has all of it) only ``Row`` checks.
+    It describes each field; consistency between fields (say, a row with a base must be complete) only ``Row`` checks.
     """
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Row.model_json_schema(by_alias=True)}
 

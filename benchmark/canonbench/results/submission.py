@@ -1,12 +1,11 @@
-"""Hyperparameters of a row: what all tasks share, and under ``by_task`` what each has of its own.
+"""The description of a submission, ``submissions/NAME/submission.yaml``: the method, its authors and its tuning.
+
+The file also splits and joins a row's hyperparameters: those that all tasks share, and under ``by_task`` the others.
 
     {"epochs": 2, "by_task": {"country": {"lr": 1e-3}, "verb": {"lr": 1e-4}}}
 
-The papers choose hyperparameters for every task (docs/reference/protocol.md#8-methods); a run has one set of them, so
-a row that is made
-of several runs may have several.
-
-``submissions/NAME/submission.yaml``: what a method on the board is, who made it, and how it was tuned.
+The papers choose hyperparameters for every task (docs/reference/protocol.md#8-methods). A run has one set of them, so a
+row that combines several runs may have several.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ BY_TASK = "by_task"
 
 
 def shared(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    """What all tasks were edited with."""
+    """The hyperparameters that all tasks share."""
     return {name: value for name, value in hyperparameters.items() if name != BY_TASK}
 
 
 def for_task(hyperparameters: Mapping[str, Any], task: str) -> dict[str, Any]:
-    """All that the task was edited with."""
+    """All hyperparameters of the task, shared and its own."""
     return shared(hyperparameters) | dict(hyperparameters.get(BY_TASK, {}).get(task, {}))
 
 
 def joined(of_tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """One row's hyperparameters, from those of every task; ``for_task`` gives each its own back."""
+    """Join the hyperparameters of all tasks into those of one row; ``for_task`` is the inverse."""
     first, *others = of_tasks.values()
     same = {name: value for name, value in first.items() if all(name in o and o[name] == value for o in others)}
     own = {
@@ -47,10 +46,10 @@ def joined(of_tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 FILE = "submission.yaml"
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-"""What a submission may be called: it is a folder, a file of rows and part of addresses."""
+"""Pattern of a submission's name, which is used for a folder, a file of rows and parts of URLs."""
 ADDRESS = re.compile(r"https?://\S+")
 TODO = "TODO"
-"""How a text begins that nobody has written yet."""
+"""Prefix of a text that a person has still to write."""
 
 
 UNWRITTEN = "still to be filled in"
@@ -136,14 +135,14 @@ class Submission(_Described):
 
 
 def read_submission(folder: Path, *, drafts: bool = False) -> Submission:
-    """The description of the submission in ``folder``.
+    """Read the description of the submission in ``folder``.
 
     Args:
-        folder: the submission's.
-        drafts: also take one in which a person has still to write something.
+        folder: folder of the submission.
+        drafts: also accept a description in which a person has still to write something.
 
     Raises:
-        CanonbenchError: in one line, with everything that is wrong.
+        CanonbenchError: the description is not valid; one line lists all problems.
     """
     path = folder / FILE
     content = read_yaml(path, "title: My method")
@@ -154,7 +153,7 @@ def read_submission(folder: Path, *, drafts: bool = False) -> Submission:
 
 
 def unwritten(folder: Path) -> list[str]:
-    """The keys that a person has still to write; none where the file cannot be read at all."""
+    """List the keys that a person has still to write; empty if the file cannot be read."""
     try:
         Submission.model_validate(read_yaml(folder / FILE, "title: My method"))
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""submissions."""
+"""Submissions: put runs on the board, validate and reproduce them, and exchange rows and runs with the hub."""
 
 from canonbench.submissions.hub import Pushed, examples_on_hub, pull, push
 from canonbench.submissions.hub_files import Parcel, front_matter, pack, private_findings, push_card

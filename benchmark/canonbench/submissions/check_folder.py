@@ -1,6 +1,6 @@
-"""What must not be published with a submission: secrets, and places on somebody's machine.
+"""Check one folder under ``submissions/``: its description, its files, and that its code can be imported.
 
-Check one folder under ``submissions/``: its description, its files, and that its code can be run.
+Files must not contain secrets or absolute paths of somebody's machine.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ DETECTORS = (
     "GitLabTokenDetector", "JwtTokenDetector", "KeywordDetector", "NpmDetector", "OpenAIDetector",
     "PrivateKeyDetector", "PypiTokenDetector", "SlackDetector",
 )  # fmt: skip
-"""Of detect-secrets; those that look for random-looking text would report every hash."""
+"""Detectors of detect-secrets; those for high-entropy text are left out, as they would report every hash."""
 HUB_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{30,}\b")
 """An access token of the Hugging Face hub, which detect-secrets does not know."""
 ABSOLUTE = re.compile(r"(?<![\w.:/~<>)\]*-])(?:/(?!usr/|dev/)[\w.-]+/[\w./-]+|[A-Za-z]:\\[\w.\\-]+|~/[\w./-]+)")
-"""A path on one machine; /usr/bin/env and /dev/null are everywhere."""
+"""An absolute path; /usr and /dev are allowed, as /usr/bin/env and /dev/null exist everywhere."""
 
 
 def private_things(path: Path) -> Iterator[tuple[int, str]]:
-    """(line from 1, what is there) of everything in a text file that should not be published.
+    """List everything in a text file that should not be published, as (line from 1, description).
 
     Raises:
         CanonbenchError: the file cannot be read, or is not UTF-8 text.
@@ -50,14 +50,14 @@ def private_things(path: Path) -> Iterator[tuple[int, str]]:
 README = "README.md"
 CODE = "method.py"
 TEXTS = (".yaml", ".md", ".py", ".txt", ".bib")
-"""What a submission is made of, besides its examples; weights and notebooks live elsewhere."""
+"""Suffixes of the files in a submission, besides its examples; weights and notebooks do not belong here."""
 EXAMPLES = "examples-*.parquet"
 TEXT_LIMIT = 2**18
-"""Bytes of one text file."""
+"""Maximum bytes of one text file."""
 
 
 def check_folder(folder: Path, place: str, findings: Findings) -> Submission | None:
-    """The submission in ``folder``, called ``place`` in findings; None if its description cannot be used."""
+    """Check the submission in ``folder``, called ``place`` in findings; None if its description cannot be used."""
     if not NAME.fullmatch(folder.name):
         findings.error(place, "a submission's name is made of lower-case letters, digits and single hyphens")
     _check_files(folder, place, findings)
@@ -79,17 +79,17 @@ def check_folder(folder: Path, place: str, findings: Findings) -> Submission | N
 def check_code(
     folder: Path, place: str, submission: Submission, asked: Sequence[Mapping[str, Any]], findings: Findings
 ) -> Examined | None:
-    """The method can be imported, and takes the hyperparameters that come with it. This runs the submission's code.
+    """Check that the method can be imported and takes its hyperparameters. This runs the submission's code.
 
     Args:
-        folder: the submission's.
-        place: what it is called in findings.
+        folder: folder of the submission.
+        place: name of the folder in findings.
         submission: its description.
-        asked: hyperparameters of its rows, to try as well.
-        findings: added to.
+        asked: hyperparameters of its rows, which are tried as well.
+        findings: receives the findings.
 
     Returns:
-        What came of it; None of a submission without a method.
+        The outcome; None for a submission without a method.
     """
     if submission.method is None:
         return None

@@ -1,6 +1,6 @@
-"""Import a submission's code and try its settings in a process of its own, so that the code can end no other.
+"""Import a submission's code and try its settings in a separate process, so that it cannot end the calling one.
 
-``python -m canonbench.submissions.examine_code FOLDER ASKED ANSWER`` is that process.
+That process is ``python -m canonbench.submissions.examine_code FOLDER ASKED ANSWER``.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from canonbench.editing import BUILT_IN, find_method, parse_settings
 from canonbench.errors import CanonbenchError
 
 PATIENCE = 300
-"""Seconds that importing a method may take."""
+"""Time limit for importing a method, seconds."""
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What came of it."""
+    """The outcome of importing a method and trying settings."""
 
     problem: str | None
     """Why the method, or the hyperparameters that come with it, cannot be used; None if they can."""
     refused: Mapping[str, str]
-    """Settings that the method does not take, as ``as_key`` writes them, to why."""
+    """Settings that the method does not take, as keys by ``as_key``, and the reason."""
 
 
 def examine(folder: Path, method: str, asked: Sequence[Mapping[str, Any]]) -> Examined:
-    """Import the method of a submission, and try each of some settings on it. A built-in method needs no other process.
+    """Import the method of a submission and try settings on it. A built-in method needs no separate process.
 
     Args:
-        folder: the submission's.
-        method: what its description names.
-        asked: the settings, in plain values.
+        folder: folder of the submission.
+        method: the method as its description names it.
+        asked: the settings to try, in plain values.
     """
     settings = {as_key(each): each for each in asked}
     if method in BUILT_IN:
@@ -52,11 +52,11 @@ def examine(folder: Path, method: str, asked: Sequence[Mapping[str, Any]]) -> Ex
 
 
 _KNOWN: dict[tuple[str, tuple[str, ...]], Examined] = {}
-"""The same code and settings have the same outcome wherever the folder lies."""
+"""Cache of outcomes: the same code and settings have the same outcome in any folder."""
 
 
 def as_key(settings: Mapping[str, Any]) -> str:
-    """Settings as one string."""
+    """Encode settings as one string."""
     return json.dumps(settings, sort_keys=True)
 
 
@@ -103,7 +103,7 @@ def _ending(code: int) -> str:
 
 
 def _digest(folder: Path) -> str:
-    """SHA-256 of the folder's files but its examples."""
+    """SHA-256 of the folder's files except its examples."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix != ".parquet" and "__pycache__" not in path.parts:
@@ -113,7 +113,7 @@ def _digest(folder: Path) -> str:
 
 
 def main(folder: str, asked: str, answer: str) -> None:
-    """The other process: the answer is written last, so that its existence means that the code was imported."""
+    """Run the separate process. The answer is written last, so that its existence means that the code was imported."""
     found = _examined(Path(folder), json.loads(Path(asked).read_text(encoding="utf-8")))
     content = json.dumps({"problem": found.problem, "refused": dict(found.refused)})
     Path(answer).write_text(content, encoding="utf-8")
@@ -122,4 +122,4 @@ def main(folder: str, asked: str, answer: str) -> None:
 if __name__ == "__main__":
     main(*sys.argv[1:])
     sys.stdout.flush()
-    os._exit(0)  # whatever threads the code has started
+    os._exit(0)  # end here even if the code has started threads

@@ -1,4 +1,4 @@
-"""Rows and runs, to and from a data-set repository of the Hugging Face hub; only ever when a person asks for it."""
+"""Push rows and runs to a data-set repository of the Hugging Face hub and pull them, only on explicit request."""
 
 from __future__ import annotations
 
@@ -23,43 +23,43 @@ if TYPE_CHECKING:
 
 
 class Pushed(NamedTuple):
-    """What became of a parcel."""
+    """The result of a push."""
 
     commit: str
-    """The repository's newest: this push, unless there was nothing to send."""
+    """The repository's newest commit: this push, unless there was nothing to send."""
     address: str
-    """Where it can be looked at."""
+    """URL of the pushed files."""
     sent: list[str]
-    """Places whose files were not there yet, or not the same."""
+    """Files that were new or different in the repository."""
     removed: list[str]
-    """Places of the run that was there before, of which this one has no file."""
+    """Files of the previous run that this one does not have."""
 
 
 class Pulled(NamedTuple):
-    """What came from a repository."""
+    """The result of a pull."""
 
     commit: str
     new: list[Path]
     """Files written."""
     unchanged: list[Path]
-    """Files that were here already."""
+    """Files that were already here."""
 
 
 def push(
     parcel: Parcel, repo: str, *, public: bool = False, replace: bool = False, say: Callable[[str], None] = to_stderr
 ) -> Pushed:
-    """Send a parcel, in one commit; a repository that is not there is made.
+    """Push a parcel in one commit; the repository is created if it does not exist.
 
     Args:
-        parcel: what ``pack`` found.
+        parcel: the result of ``pack``.
         repo: OWNER/NAME of a data set.
-        public: whom a new repository is for: everybody, or (the default) its owner.
-        replace: what is there under the same name makes way; the repository's history keeps it.
+        public: make a new repository public; private by default.
+        replace: replace files of the same name; the repository's history keeps them.
         say: receives notes.
 
     Raises:
-        UsageError: that is no name of a repository.
-        CanonbenchError: something else is there under that name, or the hub refused or cannot be reached.
+        UsageError: the name of the repository is not valid.
+        CanonbenchError: other content has that name already, or the hub refused or cannot be reached.
     """
     require_network(f"{len(parcel.files)} files to data set {repo} of the Hugging Face hub", say, doing="sending")
     with one_line_of_the_hub(repo, "sending to"):
@@ -90,11 +90,11 @@ def push(
 
 
 def _head(api: HfApi, repo: str, public: bool, say: Callable[[str], None]) -> str:
-    """The present commit of the repository, which is made if it is not there."""
+    """Return the current commit of the repository, which is created if it does not exist."""
 
     try:
         head = api.dataset_info(repo).sha
-    except GatedRepoError:  # it is there, but not for this account
+    except GatedRepoError:  # it exists, but this account has no access
         raise
     except RepositoryNotFoundError:
         api.create_repo(repo, repo_type="dataset", private=not public)
@@ -105,7 +105,7 @@ def _head(api: HfApi, repo: str, public: bool, say: Callable[[str], None]) -> st
 
 
 def _there(api: HfApi, repo: str, parcel: Parcel, head: str) -> dict[str, RepoFile]:
-    """The files that stand where the parcel goes."""
+    """List the repository's files at the parcel's place."""
 
     places = [*parcel.files, *(f"{parcel.folder}/{name}" for name in RUN_FILES if parcel.folder)]
     found = api.get_paths_info(repo, sorted(set(places)), repo_type="dataset", revision=head)
@@ -122,7 +122,7 @@ def _is_there(path: Path, there: RepoFile | None) -> bool:
 
 
 def examples_on_hub(parcel: Parcel, repo: str, commit: str) -> ExamplesReference | None:
-    """How a row refers to the examples of a run that was pushed, for good; None of rows."""
+    """Return the permanent address of a pushed run's examples, for a row; None if the parcel holds rows."""
     place = f"{parcel.folder}/{EXAMPLES}"
     if place not in parcel.files:
         return None
@@ -138,18 +138,18 @@ def pull(
     replace: bool = False,
     say: Callable[[str], None] = to_stderr,
 ) -> Pulled:
-    """Bring all rows and runs of a repository, checked, to ``to/rows`` and ``to/runs``; what else is there stays.
+    """Pull and check all rows and runs of a repository, into ``to/rows`` and ``to/runs``; other files there stay.
 
     Args:
         repo: OWNER/NAME of a data set.
-        to: a folder, which is made if need be.
+        to: a folder, created if necessary.
         revision: a branch, tag or commit; by default the newest.
-        replace: a file here that differs makes way.
+        replace: replace local files that differ.
         say: receives notes.
 
     Raises:
         UsageError: the hub has no such data set or revision.
-        CanonbenchError: it holds no rows or runs, or damaged ones, or a file here differs; then nothing is written.
+        CanonbenchError: the data set has no rows or runs, or damaged ones, or a local file differs; nothing is written.
     """
     require_network(f"rows and runs of data set {repo} from the Hugging Face hub", say)
     with one_line_of_the_hub(repo, "fetching"):

@@ -1,6 +1,6 @@
-"""Whatever the hub's library raises, as one line that says what to do.
+"""Fetch per-example values that a row keeps on the Hugging Face hub instead of in the repository.
 
-Per-example values that a row keeps on the Hugging Face hub instead of in the repository.
+The file also turns the exceptions of the hub's library into one line that says what to do.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def one_line_of_the_hub(repo: str, doing: str) -> Iterator[None]:
     """Turn an exception of the hub's library, raised while ``doing`` something with ``repo``, into one line.
 
     Raises:
-        UsageError: the hub has no such repository or revision, or could not have one.
-        CanonbenchError: it refused, or cannot be reached, or the disk is full.
+        UsageError: the hub has no such repository or revision, or the name is not valid.
+        CanonbenchError: the hub refused or cannot be reached, or the disk is full.
     """
 
     misnamed = f"{repo!r} is no name of a repository on the hub, such as OWNER/NAME"
-    if repo.count("/") != 1:  # the library would take a name without an owner for one of this account's
+    if repo.count("/") != 1:  # the library would look for a name without an owner in the user's own account
         raise UsageError(misnamed)
     try:
         yield
@@ -69,22 +69,22 @@ def _refusal(status: int, error: Exception) -> str:
 
 
 ADDRESS = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{7,40})/(?P<path>\S+\.parquet)")
-"""A commit, not a branch: what stands there must stay what it is."""
+"""Pattern of an address on the hub; its revision is a commit, not a branch, because the content must not change."""
 
 
 def require_address(text: str) -> str:
-    """The address itself; UsageError if it is none."""
+    """Return the address; UsageError if it is not valid."""
     if not ADDRESS.fullmatch(text):
         raise UsageError(f"{text!r} is no address of examples: hf://datasets/OWNER/NAME@COMMIT/PATH.parquet")
     return text
 
 
 def fetch_examples(examples: ExamplesReference, say: Callable[[str], None] = to_stderr) -> Path:
-    """The file, in the hub's cache, of the bytes that the row names.
+    """Fetch the file into the hub's cache, check its hash against the row, and return its path.
 
     Raises:
-        UsageError: its address is none, or the hub has no such data set or revision.
-        CanonbenchError: the hub cannot be reached, or has another file there.
+        UsageError: the address is not valid, or the hub has no such data set or revision.
+        CanonbenchError: the hub cannot be reached, or the file has another hash.
     """
     match = ADDRESS.fullmatch(require_address(examples.file))
     assert match is not None

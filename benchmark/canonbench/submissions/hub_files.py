@@ -1,11 +1,10 @@
-"""A row as the metadata of a model card: the ``model-index`` of the hub, made by its own library's classes.
-
-What of runs and rows stands in a data-set repository of the hub, under which names, and that it is whole.
+"""The files of rows and runs in a data-set repository of the hub, their checks, and the metadata of a model card.
 
     rows/NAME.jsonl       rows of a board
-    runs/NAME/row.json    a finished run, with its examples.parquet and what says how it was made
+    runs/NAME/row.json    a finished run, with its examples.parquet and the record of how it was made
 
-The same checks are made of what goes there and of what comes from there.
+The same checks apply to files that are pushed and files that are pulled. A model card gets a row's results as the hub's
+``model-index``, made by the classes of the hub's own library.
 """
 
 from __future__ import annotations
@@ -35,14 +34,14 @@ LOSS_RATIO = ("loss_ratio", "Loss on general text, edited / base")
 
 
 def model_index(row: Row, model: str) -> list[dict[str, Any]]:
-    """The row's results as the value of ``model-index``: one entry per task and for the average, with all its metrics.
+    """Convert the row's results to ``model-index``: one entry per task and one for the average, with all metrics.
 
     Args:
-        row: of a fixed checkpoint with a base, or of an edit run, whose metrics name their league.
-        model: the name that the card gives the model.
+        row: a row of a fixed checkpoint with a base, or of an edit run, whose metrics name their league.
+        model: name of the model in the card.
 
     Raises:
-        UsageError: the row was scored without a base, so that it says nothing about an edit.
+        UsageError: the row was scored without a base and thus holds nothing about an edit.
     """
 
     if row.base is None:
@@ -51,25 +50,25 @@ def model_index(row: Row, model: str) -> list[dict[str, Any]]:
 
 
 def front_matter(row: Row, model: str) -> str:
-    """The same as it would stand at the head of the card's README.md."""
+    """Format ``model-index`` as the front matter of the card's README.md."""
 
     name, results = model_index_to_eval_results(model_index(row, model))
     return str(ModelCardData(model_name=name, eval_results=results)).strip() + "\n"
 
 
 def push_card(row: Row, model: str, *, say: Callable[[str], None] = to_stderr) -> str:
-    """Add the row's results to the card of a model on the hub; the address of the commit.
+    """Add the row's results to the card of a model on the hub, and return the URL of the commit.
 
-    Results of the same task, data, protocol and league that the card has already are replaced, others kept.
+    Results in the card for the same task, data, protocol and league are replaced; others are kept.
 
     Args:
         row: see ``model_index``.
-        model: OWNER/NAME of the model, which must be there.
+        model: OWNER/NAME of an existing model.
         say: receives notes.
 
     Raises:
-        UsageError: the row has no base, or there is no such model.
-        CanonbenchError: the hub refused, or cannot be reached.
+        UsageError: the row has no base, or the model does not exist.
+        CanonbenchError: the hub refused or cannot be reached.
     """
     index = model_index(row, model.rpartition("/")[2])
     require_network(f"results to the card of model {model} of the Hugging Face hub", say, doing="sending")
@@ -94,7 +93,7 @@ def _results(row: Row) -> Iterator[EvalResult]:
 
 
 def _metrics(row: Row, name: str, result: TaskResult | Average, league: str | None) -> Iterator[EvalResult]:
-    """What a task and the average have to say: success, its change, that of hard negatives."""
+    """List the metrics of a task or the average: success, its change, and the change on hard negatives."""
     yield _result(row, name, "success_rate", "Success, %", result.success.edited, league)
     yield _result(row, name, "success_rate_delta", "Δ success, points", result.success.delta, league)
     if result.hard_negatives is not None:
@@ -122,38 +121,38 @@ def _result(row: Row, name: str, metric: str, words: str, value: float | None, l
 
 EXAMPLES = "examples.parquet"
 RUN_FILES = ("run.yaml", "candidates.jsonl", "trajectory.svg", EXAMPLES, "row.json")
-"""Of a run folder; its row is the last to be written, so that a row always stands for a whole run."""
+"""Files of a run folder; the row is written last, so that its existence means that the run is complete."""
 NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
 PLACE = re.compile(rf"rows/{NAME.pattern}\.jsonl|runs/{NAME.pattern}/(?:{'|'.join(map(re.escape, RUN_FILES))})")
-"""What a file of rows or of a run is called in a repository; anything else there is not ours."""
+"""Pattern of the paths of rows and runs in a repository; other files are ignored."""
 PATTERNS = ["rows/*.jsonl", *(f"runs/*/{name}" for name in RUN_FILES)]
-"""The same, as far as a download can be told."""
+"""The same paths as glob patterns, for downloads."""
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """What goes to a repository."""
+    """The files to push to a repository."""
 
     files: dict[str, Path]
-    """Place in the repository to the file here."""
+    """Path in the repository to the local file."""
     row: Row | None
-    """Of a run; None if these are rows."""
+    """The row of a run; None if the parcel holds rows."""
 
     @property
     def folder(self) -> str | None:
-        """The run's, in the repository."""
+        """The run's folder in the repository."""
         return None if self.row is None else next(iter(self.files)).rpartition("/")[0]
 
 
 def pack(path: Path, name: str | None = None) -> Parcel:
-    """A finished run (its folder or row.json), a file of rows, or a folder of such files, checked.
+    """Check a finished run (its folder or row.json), a file of rows or a folder of such files, and list what to push.
 
     Args:
-        path: what to send.
-        name: what to call it there; by default as it is called here.
+        path: the run or rows to push.
+        name: name in the repository; by default the local name.
 
     Raises:
-        UsageError: there is nothing of that kind, or it cannot be called so.
+        UsageError: ``path`` is none of these, or the name is not valid.
         CanonbenchError: the run or a row is damaged.
     """
     if path.name == RunFolder(path).row_path.name:
@@ -184,13 +183,13 @@ def _usable(name: str) -> str:
 
 
 def check_rows(path: Path) -> None:
-    """The file holds rows, and at least one; CanonbenchError otherwise, in one line that names it."""
+    """Check that the file holds at least one row; CanonbenchError otherwise, in one line that names it."""
     if not read_rows_file(path):
         raise CanonbenchError(f"{path} holds no row")
 
 
 def check_run(folder: Path) -> Row:
-    """The row of the run in ``folder``, whose success rates follow from its examples; CanonbenchError otherwise."""
+    """Check that a run's success rates follow from its examples, and return its row; CanonbenchError otherwise."""
     run = read_finished(folder)
     leagues: list[str | None] = [*run.leagues] or [None]
     for league in leagues:
@@ -199,7 +198,7 @@ def check_run(folder: Path) -> Row:
 
 
 def private_findings(parcel: Parcel) -> Iterator[str]:
-    """What in the text files should not be read by others: secrets, and places on this machine."""
+    """List private content of the text files: secrets, and paths of this machine."""
     for place, path in parcel.files.items():
         if path.name != EXAMPLES:
             yield from (f"{place}:{line} {what}" for line, what in private_things(path))

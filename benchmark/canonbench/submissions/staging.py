@@ -1,4 +1,4 @@
-"""Change a submission in a copy first: files move into the checkout only when the copy is as it should be."""
+"""Change a submission in a temporary copy first; files move into the checkout only when the copy is valid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from canonbench.submissions.validate import check_board
 
 
 class Changed(NamedTuple):
-    """Files of a checkout, from its root."""
+    """Changed files of a checkout, relative to its root."""
 
     written: tuple[str, ...]
     deleted: tuple[str, ...]
@@ -25,11 +25,11 @@ class Changed(NamedTuple):
 
 @contextmanager
 def staged_copy(checkout: Checkout, name: str) -> Iterator[Checkout]:
-    """A copy of the submission and its rows, in a temporary folder."""
+    """Copy the submission and its rows to a temporary folder."""
     with tempfile.TemporaryDirectory(prefix="canonbench-") as temporary:
         staged = empty_checkout(Path(temporary), name)
         if (folder := checkout.submission(name)).is_dir():
-            ignore = shutil.ignore_patterns("__pycache__", f".*{PART}")  # parts are of a killed process
+            ignore = shutil.ignore_patterns("__pycache__", f".*{PART}")  # partial files are left by a killed process
             shutil.copytree(folder, staged.submission(name), symlinks=True, ignore=ignore, dirs_exist_ok=True)
         if (rows := checkout.rows_file(name)).is_file():
             shutil.copyfile(rows, staged.rows_file(name))
@@ -37,7 +37,7 @@ def staged_copy(checkout: Checkout, name: str) -> Iterator[Checkout]:
 
 
 def empty_checkout(root: Path, name: str) -> Checkout:
-    """A board with one submission, of which there is nothing yet."""
+    """Make a board with one submission that has no files yet."""
     staged = Checkout(root)
     staged.submission(name).mkdir(parents=True)
     staged.rows.mkdir(parents=True)
@@ -45,7 +45,7 @@ def empty_checkout(root: Path, name: str) -> Checkout:
 
 
 def publish(staged: Checkout, checkout: Checkout, name: str) -> Changed:
-    """Move what is new into the checkout, the rows last; CanonbenchError if a file cannot be written."""
+    """Move new and changed files into the checkout, the rows last; CanonbenchError if a file cannot be written."""
     new = {path.relative_to(staged.root) for path in files_of(staged.submission(name))}
     old = {path.relative_to(checkout.root) for path in files_of(checkout.submission(name))}
     changed = [path for path in sorted(new) if not same_file(checkout.root / path, staged.root / path)]
@@ -65,13 +65,13 @@ def publish(staged: Checkout, checkout: Checkout, name: str) -> Changed:
 
 
 def rows_of(checkout: Checkout, name: str) -> list[Row]:
-    """The rows of a submission; none where it has no file of them."""
+    """Read the rows of a submission; empty if it has no file of rows."""
     path = checkout.rows_file(name)
     return [each.row for each in read_rows_file(path)] if path.is_file() else []
 
 
 def set_rows(checkout: Checkout, name: str, rows: Sequence[Row]) -> None:
-    """Give a submission these rows, and delete examples that none of them names."""
+    """Set the rows of a submission, and delete examples that none of them names."""
     write_rows_file(checkout.rows_file(name), rows)
     named = {Path(each.examples.file).name for each in rows if each.examples}
     for path in checkout.submission(name).glob(EXAMPLES):
@@ -80,7 +80,7 @@ def set_rows(checkout: Checkout, name: str, rows: Sequence[Row]) -> None:
 
 
 def require_valid(staged: Checkout, name: str, what: str) -> tuple[BoardFinding, ...]:
-    """What a person must still write, and what could not be checked; CanonbenchError if anything is wrong."""
+    """Validate the submission: return the todos and notes; CanonbenchError if there is an error."""
     found = check_board(staged, name)
     if errors := [str(each) for each in found if each.level == "error"]:
         raise CanonbenchError(f"{what} cannot be put on the board: {'; '.join(errors)}")
@@ -88,10 +88,10 @@ def require_valid(staged: Checkout, name: str, what: str) -> tuple[BoardFinding,
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The submission's own files, in order."""
+    """List the submission's own files, sorted."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
 def same_file(one: Path, other: Path) -> bool:
-    """Whether both are files, of the same bytes."""
+    """Whether both are files with the same bytes."""
     return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()

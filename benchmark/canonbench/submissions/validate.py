@@ -1,4 +1,4 @@
-"""Validate the board: every row, every submission, and what must hold between them."""
+"""Validate the board: every row, every submission, and their consistency."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from canonbench.submissions.checks import check_row, results_of, settings_of
 from canonbench.submissions.examine_code import Examined
 
 SAME_BASE = 0.5
-"""Points by which two measurements of one base on one task may differ: another device, another version."""
+"""Tolerance in points between two measurements of one base on one task, on other devices or versions."""
 
 
 def validate(path: str | Path | None = None, *, fetch: bool = False) -> list[BoardFinding]:
-    """Everything that is wrong with a board, or with one submission and its rows.
+    """Find all problems of a board, or of one submission and its rows.
 
-    This imports submitted code, in processes of its own.
+    This imports submitted code, in separate processes.
 
     Args:
-        path: a checkout, or a folder under its ``submissions``; None for the checkout that holds the working folder.
+        path: a checkout, or a folder under its ``submissions``; None for the checkout of the working folder.
         fetch: also fetch and check examples that are on the hub.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: the path is neither.
     """
     checkout, only = _what(path)
     return check_board(checkout, only, fetch=fetch)
@@ -65,12 +65,12 @@ def check_board(checkout: Checkout, only: str | None = None, *, fetch: bool = Fa
 
 
 def claim(row: Row) -> tuple[object, ...]:
-    """What a submission has one standing row of: a base in a comparable group and track."""
+    """What a submission may have only one valid row for: a base in a comparable group and track."""
     return row.submission, row.comparable_group, row.track, row.fingerprints.base, row.fingerprints.model
 
 
 def _what(path: str | Path | None) -> tuple[Checkout, str | None]:
-    """The checkout, and the one submission that was asked for."""
+    """Return the checkout, and the name of the submission if ``path`` is one."""
     if path is None:
         return find_checkout(), None
     given = Path(path)
@@ -86,7 +86,7 @@ def _what(path: str | Path | None) -> tuple[Checkout, str | None]:
 
 
 def _rows(checkout: Checkout, only: str | None, findings: Findings) -> list[PlacedRow]:
-    """All rows that can be read; of one submission, those that name it and those of its file."""
+    """Read all rows that can be read; for one submission, those that name it and those in its file."""
     placed: list[PlacedRow] = []
     for path in sorted(checkout.rows.glob("*.jsonl")):
         place = checkout.place(path)
@@ -110,7 +110,7 @@ def _check_unused(folder: Path, place: str, placed: Iterable[PlacedRow], finding
 
 
 def _check_together(placed: Sequence[PlacedRow], findings: Findings) -> None:
-    """No row twice, no two rows that claim one place on the board, and one base has one score."""
+    """Check for duplicate rows, rows with the same claim, and bases with different scores."""
     standing: dict[object, str] = {}
     lines: dict[str, str] = {}
     bases: dict[object, list[PlacedRow]] = defaultdict(list)
@@ -135,7 +135,7 @@ def _check_together(placed: Sequence[PlacedRow], findings: Findings) -> None:
 
 
 def _check_bases(same: Sequence[PlacedRow], findings: Findings) -> None:
-    """Rows of one group on one base have all scored that base."""
+    """Check that rows of one group on one base agree on the base's scores."""
     first, *others = same
     before = results_of(first.row)
     for each in others:
