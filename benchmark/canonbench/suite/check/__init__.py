@@ -1,4 +1,4 @@
-"""``canonbench data check``: all that a program can verify about a suite. Rules: docs/reference/data-check.md."""
+"""``canonbench data check``: everything a program can verify about a suite. Rules: docs/reference/data-check.md."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ TASK_RULES: dict[str, Callable[[TaskText], Iterator[Finding]]] = {
 
 
 def check_suite(suite: Suite, *, mini_sizes: bool) -> list[Finding]:
-    """Everything wrong with a suite that can be found without a model, sorted by file and line; empty if nothing.
+    """Find all problems of a suite that need no model, sorted by file and line.
 
     Args:
-        mini_sizes: hold it to the embedded suite's promises too: sizes, dates, subjects, general text.
+        suite: the suite to check.
+        mini_sizes: also check the promises of the embedded suite: sizes, dates, subjects, general text.
     """
     found: list[Finding] = []
     for name, suite_task in suite.tasks.items():

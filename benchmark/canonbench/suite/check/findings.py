@@ -1,6 +1,6 @@
-"""What a check of a suite finds: one line per problem, addressed as compilers do.
+"""The data that suite checks work on, and the findings they return: one line per problem, in ``path:line:`` form.
 
-A task's files as the checks see them: rows with their subjects, and how words are looked for in text.
+A task's files are read into rows with their subjects; helpers search for whole words in text.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from canonbench.suite.spec import FileSpec, SubjectSpec
 from canonbench.suite.suite import Split, SuiteTask
 
 Level = Literal["error", "warning", "note"]
-"""``error``: a score on this data would not mean what it says. ``warning``: it would, but less well.
-``note``: what could not be checked."""
+"""``error``: a score on this data would be wrong. ``warning``: a score would be less meaningful. ``note``: something
+could not be checked."""
 
 
 class Finding(NamedTuple):
-    """One problem; ``str`` of it is ``path:line: message``."""
+    """One problem; its ``str`` is ``path:line: message``."""
 
     level: Level
     task: str | None
     split: str | None
     part: str | None
     row: int | None
-    """0-based; None where the finding is about a whole file or suite."""
+    """0-based row; None if the finding is about a whole file or suite."""
     path: Path
     message: str
     rule: str
     """The rule's short name, as in docs/reference/data-check.md."""
 
     def __str__(self) -> str:
-        """The one line, lines counted from 1."""
+        """Return the finding as one line; line numbers count from 1."""
         line = "" if self.row is None else f":{self.row + 1}"
         return f"{self.path}{line}: {self.message}"
 
@@ -49,14 +49,14 @@ PARTS: tuple[PartName, ...] = get_args(PartName)
 
 @dataclass(frozen=True)
 class Row:
-    """One example with everything else its line says."""
+    """One example with all fields of its line."""
 
     index: int
     """0-based line of the file."""
     fields: dict[str, Any]
     example: Example
     subject: str | None
-    """None where it cannot be told."""
+    """None if unknown."""
 
     @property
     def answers(self) -> list[str]:
@@ -81,25 +81,25 @@ class Part:
     rows: list[Row]
 
     def finding(self, level: Level, rule: str, message: str, row: Row | None = None) -> Finding:
-        """A finding in this file, about a row or the whole of it."""
+        """Make a finding about a row of this file, or about the whole file."""
         return Finding(level, self.task, self.split, self.name, row.index if row else None, self.path, message, rule)
 
 
 class TaskText(NamedTuple):
-    """All that the rules look at: a task's parts by split and name. A part that cannot be read is empty."""
+    """A task's parts by split and name, the input of the rules. A part that cannot be read is empty."""
 
     parts: dict[tuple[str, PartName], Part]
 
     def named(self, name: PartName) -> Iterator[Part]:
-        """That part of every split."""
+        """Return the part called ``name`` of every split."""
         return (part for part in self.parts.values() if part.name == name)
 
     def beside(self, part: Part, name: PartName) -> Part:
-        """The part of that name of the same split."""
+        """Return the part called ``name`` of the same split as ``part``."""
         return self.parts[part.split, name]
 
     def canonical_answers(self, part: Part) -> dict[str, set[str]]:
-        """The canonical answers of each subject of the part's split."""
+        """Return the canonical answers of each subject in the part's split."""
         found: dict[str, set[str]] = defaultdict(set)
         for row in self.beside(part, "canonical").rows:
             if row.subject is not None:
@@ -108,7 +108,7 @@ class TaskText(NamedTuple):
 
 
 def read_task(name: str, suite_task: SuiteTask) -> tuple[TaskText, list[Finding]]:
-    """A task's parts, and what is wrong with rows that are not in them because they cannot be read."""
+    """Read a task's parts; rows that cannot be read are left out and reported as findings."""
     parts: dict[tuple[str, PartName], Part] = {}
     found: list[Finding] = []
     for split_name, split in suite_task.splits.items():
@@ -147,7 +147,7 @@ def _read_into(part: Part, split: Split) -> Iterator[Finding]:
 
 def _subject(fields: dict[str, Any], texts: Example, index: int, spec: SubjectSpec, subjects: list[str]) -> str | None:
     if spec.verb_forms and not all(suffix.strip() for suffix in texts[1:] if suffix is not None):
-        return None  # the verb is read off continuations, and one of them is empty
+        return None  # the verb is taken from the continuations, and one of them is empty
     subject = subject_of(fields, index, spec, subjects)
     return None if subject == f"row {index}" else subject
 
@@ -165,7 +165,7 @@ def _read_unconditional(task: str, split_name: str, split: Split) -> Iterator[Fi
 
 
 def malformed(task: str | None, split: str | None, part: str, path: Path, error: CanonbenchError) -> Finding:
-    """A reader's complaint, its ``path:line:`` taken apart."""
+    """Turn a reader's error into a finding, with path and line taken from its message."""
     text = str(error)
     located = re.match(rf"{re.escape(str(path))}:(\d+): (.*)", text, re.DOTALL)
     row, message = (
@@ -177,15 +177,15 @@ def malformed(task: str | None, split: str | None, part: str, path: Path, error:
 
 
 def stands_in(word: str, text: str) -> bool:
-    """Whether ``word`` stands in the text as whole words, in upper or lower case."""
+    """Whether ``word`` occurs in the text as whole words, ignoring case."""
     return bool(word) and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
 
 
 def any_of(words: Iterable[str]) -> re.Pattern[str]:
-    """A pattern that finds any of these as whole words, in upper or lower case."""
+    """Return a pattern that matches any of ``words`` as whole words, ignoring case."""
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)", re.IGNORECASE)
 
 
 def words_of(text: str) -> list[str]:
-    """The text's words in lower case, without punctuation; ``don't`` and ``far-off`` are one each."""
+    """Return the text's words in lower case, without punctuation; ``don't`` and ``far-off`` are one word each."""
     return re.findall(r"\w+(?:['’-]\w+)*", text.lower())

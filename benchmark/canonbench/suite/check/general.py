@@ -1,6 +1,6 @@
-"""Rules for general text: its parts are there, whole, and disjoint.
+"""Rules for general text (its parts exist, are complete and are disjoint) and for the embedded suite.
 
-What the embedded suite promises beyond what any suite must hold: its sizes, dates, and varied general text.
+The embedded suite also promises sizes, dates and varied general text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PARTS: tuple[GeneralPart, ...] = tuple(part for part in get_args(GeneralPart) if
 
 @dataclass(frozen=True)
 class Chunk:
-    """One text of general text, and where it stands."""
+    """One chunk of general text and its location."""
 
     part: GeneralPart
     file: FileSpec
@@ -33,12 +33,12 @@ class Chunk:
 
 
 def general_texts(suite: Suite) -> list[General]:
-    """Every general text that the suite names, at hand or not."""
+    """Return every general text that the suite names, whether or not its files exist."""
     return [General(name, suite.root, spec) for name, spec in suite.spec.general.items()]
 
 
 def check_general(general: General) -> tuple[list[Chunk], list[Finding]]:
-    """The chunks that can be read, and what is wrong."""
+    """Return the chunks that can be read, and the findings."""
     if not general.at_hand:
         path = general.root / general.spec.val.path
         message = f"general text {general.name!r} is not at hand and was not checked"
@@ -53,7 +53,7 @@ def check_general(general: General) -> tuple[list[Chunk], list[Finding]]:
 
 
 def chunk_finding(general: General, rule: str, message: str, chunk: Chunk) -> Finding:
-    """An error in one chunk."""
+    """Make an error about one chunk."""
     path = general.root / chunk.file.path
     return Finding("error", None, chunk.part, general.name, chunk.index, path, message, rule)
 
@@ -81,7 +81,7 @@ def _read(general: General, part: GeneralPart, chunks: list[Chunk]) -> Iterator[
 
 
 def _check_disjoint(general: General, chunks: list[Chunk]) -> Iterator[Finding]:
-    """No chunk twice, whatever its whitespace: not in one part, and above all not in two."""
+    """Check that no chunk occurs twice, in one part or in two; differences in whitespace are ignored."""
     first: dict[str, Chunk] = {}
     for chunk in chunks:
         earlier = first.setdefault(" ".join(chunk.text.split()), chunk)
@@ -95,16 +95,17 @@ def _check_disjoint(general: General, chunks: list[Chunk]) -> Iterator[Finding]:
 LEAST_ROWS: dict[PartName, int] = {"canonical": 20, "evaluation": 60, "hard_negatives": 40}
 LEAST_CANONICAL = {"gender": 10}
 LEAST_CHUNKS = 300
-"""Over all parts of the general text."""
+"""Fewest chunks over all parts of the general text."""
 WORDS = (50, 112)
-"""Stands for 60 to 150 tokens, which need a tokenizer. An estimate: the embedded chunks have 1.10 to 1.54 tokens of
-SmolLM2's a word, 1.25 in the median, and 61 to 141 in all; at that median 50 words are 62 tokens and 112 are 140."""
+"""Fewest and most words of a chunk. They replace 60 to 150 tokens, which would need a tokenizer. The embedded chunks
+have 1.10 to 1.54 SmolLM2 tokens per word, 1.25 in the median, and 61 to 141 in total; at that median 50 words are 62
+tokens and 112 are 140."""
 SENTENCE = 5
-"""Words from which on a sentence may not stand twice; "Yes, I do." may."""
+"""Fewest words of a sentence that may not occur twice; "Yes, I do." may."""
 
 
 def check_whole(suite: Suite) -> Iterator[Finding]:
-    """All six tasks, both splits, general text, and the day on which all of it was true."""
+    """Check that the suite has all six tasks, both splits, general text, and the day on which its facts were true."""
     path = suite.root / "suite.yaml"
     missing = [
         f"task {name!r} has no {split} split"
@@ -119,7 +120,7 @@ def check_whole(suite: Suite) -> Iterator[Finding]:
 
 
 def check_rows_promised(task: str, text: TaskText) -> Iterator[Finding]:
-    """As many rows as promised; each says its subject, and every subject is taught, asked for and guarded."""
+    """Check the promised row counts, that each row states its subject, and that every subject is in all three parts."""
     for part in text.parts.values():
         least = LEAST_ROWS[part.name]
         if part.name == "canonical":
@@ -142,7 +143,7 @@ def check_rows_promised(task: str, text: TaskText) -> Iterator[Finding]:
 
 
 def check_prose(general: General, chunks: Sequence[Chunk]) -> Iterator[Finding]:
-    """Enough chunks, each of the promised length, none opening as another does or repeating its sentences."""
+    """Check the number and length of chunks, and that no two share an opening or a sentence."""
     if len(chunks) < LEAST_CHUNKS:
         path = general.root / general.spec.val.path
         message = f"{len(chunks)} chunks in all parts, fewer than {LEAST_CHUNKS}"

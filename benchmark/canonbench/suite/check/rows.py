@@ -1,13 +1,11 @@
-"""Rules for the rows of any task: whole, not twice, not giving the answer away, with a subject that was taught.
+"""Rules for the rows of any task: complete, unique, not revealing the answer, and with a taught subject.
 
-Is evaluation text naturalistic, or one template with names filled in?
-
-Measured with subject and answers masked, per evaluation file. The limits lie between what free-written text
-and templates measure. Of the released data set's files, the templated ones (gender, verb) have 93-95 % masked
-copies and 0.04-0.06 distinct 4-grams; temporal, whose prefixes are longer and longer beginnings of the same
-articles, 0.20; the others 0.72-0.91, with up to 8 % of rows opening and 14 % ending alike ("is none other
-than"). Text written row by row, as the embedded suite's, has 0.98 distinct or more,
-no opening above 2 % and no ending above 5 %.
+``check_variety`` tests whether an evaluation file is naturalistic text or one template with names filled in. It
+measures each file with subject and answers masked. The limits are between the values of freely written text and of
+templates. In the released data set, the templated files (gender, verb) have 93-95 % masked copies and 0.04-0.06
+distinct 4-grams; temporal, whose prefixes are increasingly long beginnings of the same articles, has 0.20; the others
+have 0.72-0.91, with up to 8 % of rows sharing an opening and 14 % an ending ("is none other than"). Text written row by
+row, such as the embedded suite's, has at least 0.98 distinct, no opening above 2 % and no ending above 5 %.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from canonbench.suite.check.findings import PARTS, Finding, Level, Part, Row, Ta
 
 
 def check_rows(text: TaskText) -> Iterator[Finding]:
-    """What is wrong with any row of any task."""
+    """Apply the rules that hold for the rows of every task."""
     for part in text.parts.values():
         for row in part.rows:
             yield from _check_boundary(part, row)
@@ -51,7 +49,7 @@ def _check_boundary(part: Part, row: Row) -> Iterator[Finding]:
 
 
 def _check_answer(part: Part, row: Row) -> Iterator[Finding]:
-    if part.task == "gender" and part.name == "hard_negatives":  # there the pronoun is given, on purpose
+    if part.task == "gender" and part.name == "hard_negatives":  # these give the pronoun on purpose
         return
     for answer in row.answers:
         if stands_in(answer, row.example.prefix):
@@ -82,7 +80,7 @@ def _check_subjects(text: TaskText, evaluation: Part) -> Iterator[Finding]:
 
 
 def _check_disjoint(text: TaskText) -> Iterator[Finding]:
-    """No row, and no taught subject, in both splits; what is developed on val must be new on test."""
+    """Check that no row and no taught subject is in both splits, because test must be new to what is tuned on val."""
     if ("val", "canonical") not in text.parts or ("test", "canonical") not in text.parts:
         return
     for name in PARTS:
@@ -107,7 +105,7 @@ EDGE = 4  # words of an opening or an ending; also the n of the distinct n-grams
 
 
 class _Limits(NamedTuple):
-    """Shares of a file's rows; ``rows`` of one kind are never too many."""
+    """Limits as shares of a file's rows; up to ``rows`` rows of one kind are always allowed."""
 
     warn: float
     fail: float
@@ -117,11 +115,11 @@ class _Limits(NamedTuple):
 COPIES = _Limits(warn=0.0, fail=0.10, rows=0)
 OPENING = _Limits(warn=0.03, fail=0.25, rows=2)
 ENDING = _Limits(warn=0.05, fail=0.25, rows=3)
-DISTINCT_WARN, DISTINCT_FAIL = 0.5, 0.1  # each 4-gram stands twice, ten times on average
+DISTINCT_WARN, DISTINCT_FAIL = 0.5, 0.1  # each 4-gram occurs twice, or ten times, on average
 
 
 def check_variety(part: Part) -> Iterator[Finding]:
-    """Masked copies, repeated openings and endings, and the ratio of distinct 4-grams of one file."""
+    """Check one file for masked copies, repeated openings and endings, and the ratio of distinct 4-grams."""
     if not part.rows:
         return
     masked = [_masked(row) for row in part.rows]

@@ -1,6 +1,7 @@
-"""Rules of the tasks about facts and associations: country, company, temporal, stereoset.
+"""Rules of the six tasks.
 
-Rules of the tasks about words of grammar: gender (he or she) and verb (agreement).
+Country, company, temporal and stereoset are about facts and associations; gender (he or she) and verb (agreement) are
+about grammar.
 """
 
 from __future__ import annotations
@@ -16,18 +17,21 @@ DATED: dict[str, tuple[PartName, ...]] = {
     "company": ("canonical", "evaluation", "hard_negatives"),
     "temporal": ("canonical", "evaluation"),  # hard negatives were settled long ago
 }
-"""By task: the parts whose facts change with time."""
+"""By task, the parts whose facts change with time."""
 
 
 def check_country(text: TaskText) -> Iterator[Finding]:
-    """The country is named, its capital asked for; hard negatives ask for another city."""
+    """Check that the prefix names the country and the answer is its capital; hard negatives have another city."""
     yield from _check_named(text)
     yield from _check_same_answer(text)
     yield from _check_other_answer(text)
 
 
 def check_company(text: TaskText) -> Iterator[Finding]:
-    """The company is named, its CEO asked for; hard negatives are about companies and CEOs never taught."""
+    """Check that the prefix names the company and the answer is its CEO.
+
+    Hard negatives must be about companies and CEOs that no canonical example teaches.
+    """
     yield from _check_named(text)
     yield from _check_same_answer(text)
     yield from _check_other_answer(text)
@@ -41,12 +45,12 @@ def check_company(text: TaskText) -> Iterator[Finding]:
 
 
 def check_temporal(text: TaskText) -> Iterator[Finding]:
-    """Hard negatives are about entities never taught."""
+    """Check that hard negatives are about entities that no canonical example teaches."""
     yield from _check_untaught(text)
 
 
 def check_stereoset(text: TaskText) -> Iterator[Finding]:
-    """The group is named before its stereotype; hard negatives define the group without it."""
+    """Check that the prefix names the group and that hard negatives define the group without the stereotype."""
     yield from _check_same_answer(text)
     for part in text.named("evaluation"):
         for row in part.rows:
@@ -62,7 +66,7 @@ def check_stereoset(text: TaskText) -> Iterator[Finding]:
 
 
 def check_dates(task: str, text: TaskText, missing: Level) -> Iterator[Finding]:
-    """``as_of``, the day on which a row was true, is there (``missing`` if not) and is a day."""
+    """Check that rows have ``as_of``, the day on which they were true, as a date; ``missing``: the level if not."""
     for part in text.parts.values():
         if part.name not in DATED.get(task, ()):
             continue
@@ -77,7 +81,7 @@ def check_dates(task: str, text: TaskText, missing: Level) -> Iterator[Finding]:
 
 
 def is_day(value: Any) -> bool:
-    """Whether a value is a string ``YYYY-MM-DD`` that names a day."""
+    """Whether a value is a valid date string ``YYYY-MM-DD``."""
     try:
         return isinstance(value, str) and date.fromisoformat(value).isoformat() == value
     except ValueError:
@@ -92,7 +96,7 @@ def _check_named(text: TaskText) -> Iterator[Finding]:
 
 
 def _check_same_answer(text: TaskText) -> Iterator[Finding]:
-    """Evaluation asks for what was taught."""
+    """Check that evaluation answers are canonical answers of their subject."""
     for part in text.named("evaluation"):
         answers = text.canonical_answers(part)
         for row in part.rows:
@@ -103,7 +107,7 @@ def _check_same_answer(text: TaskText) -> Iterator[Finding]:
 
 
 def _check_other_answer(text: TaskText) -> Iterator[Finding]:
-    """A hard negative asks for something else than what was taught of its subject."""
+    """Check that the answer of a hard negative is not a canonical answer of its subject."""
     for part in text.named("hard_negatives"):
         answers = text.canonical_answers(part)
         for row in part.rows:
@@ -113,7 +117,7 @@ def _check_other_answer(text: TaskText) -> Iterator[Finding]:
 
 
 def _check_untaught(text: TaskText) -> Iterator[Finding]:
-    """What a hard negative is about (``other``, beside the ``subject`` that it guards) is taught in neither split."""
+    """Check that what a hard negative is about (``other``, else its subject) is not taught in either split."""
     taught = {row.subject: part.split for part in text.named("canonical") for row in part.rows if row.subject}
     for part in text.named("hard_negatives"):
         for row in part.rows:
@@ -124,7 +128,7 @@ def _check_untaught(text: TaskText) -> Iterator[Finding]:
 
 
 def _group_named(group: str, prefix: str) -> bool:
-    """Whether the group's name begins a word of the prefix: plurals count, as in "accountants" or "secretaries"."""
+    """Whether a word of the prefix begins with the group's name, so plurals such as "secretaries" count."""
     forms = [group] + ([group[:-1] + "ies"] if group.endswith("y") else [])
     return any(re.search(rf"(?<!\w){re.escape(form)}", prefix, re.IGNORECASE) for form in forms)
 
@@ -142,26 +146,26 @@ _SHE = (
     "wife grandmother niece sister-in-law daughter-in-law mother-in-law girlfriend"
 )
 GENDERED = {"he": any_of(_HE.split()), "she": any_of(_SHE.split())}
-"""Words that give a person's pronoun away."""
+"""Words that reveal a person's pronoun."""
 _PAST_TOO = (
     "beat bet bid bound broadcast burst bust cast cost cut fell felt fit forecast found ground hit hurt input knit lay "
     "left let miscast offset output put quit read recast rent reset rid saw set shed shut slit split spread sublet "
     "thrust typecast undercut upset wed wet wound"
 )
 PAST_TOO = frozenset(_PAST_TOO.split())
-"""Plural forms that are a past tense too, of the same verb (shut) or another (wind, wound): "the pilot shut the door"
+"""Plural forms that are also a past tense, of the same verb (shut) or another (wind, wound): "the pilot shut the door"
 is not wrong."""
 BALANCE = (0.4, 0.6)
-"""Allowed share of one of two answers: beyond it, always giving the commoner one begins to pay."""
+"""Allowed share of one of two answers; outside it, always giving the more common answer pays off."""
 BALANCE_FROM = 10
-"""Rows from which on a share says anything."""
+"""Fewest rows for which the share is checked."""
 OTHER_ROLES = 0.5
-"""Least share of verb hard negatives in which a taught form stands."""
+"""Smallest share of verb hard negatives that contain a taught form."""
 _IRREGULAR = {"are": "is", "were": "was", "have": "has"}
 
 
 def check_gender(text: TaskText) -> Iterator[Finding]:
-    """Evaluation leaves the pronoun open, hard negatives settle it, half of them each way."""
+    """Check that evaluation prefixes leave the pronoun open and hard negatives determine it, about half each way."""
     for part in text.parts.values():
         if part.name == "hard_negatives":
             yield from _check_settled(part)
@@ -193,7 +197,7 @@ class _Forms(NamedTuple):
 
 
 def check_verb(text: TaskText) -> Iterator[Finding]:
-    """Right and wrong differ by agreement alone; hard negatives use the same words in other roles."""
+    """Check that right and wrong forms differ only by agreement; hard negatives use the same words in other roles."""
     for part in text.parts.values():
         if part.name == "hard_negatives":
             yield from _check_other_roles(text, part)
@@ -224,7 +228,7 @@ def _forms(row: Row) -> _Forms | None:
 
 
 def third_person(plural: str) -> set[str]:
-    """The third person singular of a present-tense verb, in the spellings in use: carry, carries; do, does."""
+    """Return the possible spellings of a present-tense verb's third person singular: carry, carries; do, does."""
     stem = plural.removesuffix("n't")
     if stem in _IRREGULAR:
         singular = {_IRREGULAR[stem]}
