@@ -172,23 +172,23 @@ class OnlySenses(nn.Module):
 
     @property
     def config(self) -> Any:
-        """The Backpack's."""
+        """The Backpack's configuration."""
         return self._model[0].config
 
     @property
     def dtype(self) -> torch.dtype:
-        """The Backpack's."""
+        """The Backpack's dtype."""
         dtype: torch.dtype = self._model[0].dtype
         return dtype
 
     @property
     def device(self) -> torch.device:
-        """The Backpack's."""
+        """The Backpack's device."""
         device: torch.device = self._model[0].device
         return device
 
     def get_output_embeddings(self) -> Any:
-        """The Backpack's."""
+        """Return the Backpack's output layer."""
         return self.lm_head
 
     def first_edited(self, ids: Sequence[int]) -> int:
