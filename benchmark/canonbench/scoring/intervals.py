@@ -4,7 +4,7 @@ Nothing is sampled: the same input gives the same interval. The independent *uni
 chunk of general text. Each number is a ratio of sums over units. The *pull* of a unit is how much it moves that number;
 the pulls, (n_units,), sum to zero, and the sum of their squares is the square of the standard error. Bootstrap
 percentiles are too narrow if units are few, changes are rare, or rare changes are large;
-``scripts/simulate_intervals.py`` shows by how much, and docs/reference/intervals.md explains the rules. ``t_975`` gives the
+``scripts/simulate_intervals.py`` shows by how much, docs/reference/intervals.md has the rules. ``t_975`` gives the
 97.5 % point of Student's distribution that the intervals use.
 """
 
