@@ -120,7 +120,7 @@ def check_whole(suite: Suite) -> Iterator[Finding]:
 
 
 def check_rows_promised(task: str, text: TaskText) -> Iterator[Finding]:
-    """Check the promised row counts, that each row states its subject, and that every subject is in all three parts."""
+    """Check row counts, and that evaluation covers all canonical subjects and hard negatives use no others."""
     for part in text.parts.values():
         least = LEAST_ROWS[part.name]
         if part.name == "canonical":
