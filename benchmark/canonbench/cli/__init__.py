@@ -1,4 +1,4 @@
-"""The command line: parses, prints, exits. No logic of its own."""
+"""The command line: parse arguments, print results, set the exit code. It has no other logic."""
 
 from canonbench.cli.main import main
 

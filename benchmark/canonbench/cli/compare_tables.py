@@ -1,4 +1,4 @@
-"""A comparison of two runs for people: tables within 80 columns, and the rows that changed sides with their texts."""
+"""Print a comparison of two runs: tables within 80 columns, and the flipped rows with their texts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INDENT = "    "
 
 
 def draw_comparison(report: Compared) -> str:
-    """The comparison as text: the runs, differences per task and on average, and the rows that changed sides."""
+    """Format the comparison: the runs, differences per task and on average, and the flipped rows."""
     whole = report.comparison
     average = "average" if is_complete(tuple(whole.tasks)) else f"average of {len(whole.tasks)}"
     success: dict[str, Cells] = {
@@ -89,7 +89,7 @@ def _mcnemar(task: TaskComparison) -> Cells:
 
 
 def _general(report: Compared) -> Mapping[str, dict[str, Cells]]:
-    """Loss ratios per task, or once where neither run has one model per task; losses where a run has no base."""
+    """Loss ratios per task, or once if neither run has one model per task; losses if a run has no base."""
     whole = report.comparison
     if whole.measure is None:
         return {}

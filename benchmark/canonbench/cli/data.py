@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 PLACES = 5
-"""Lines that are named where many are at fault."""
+"""Maximum number of lines named when many have the same finding."""
 
 
 @click.group(cls=Verbs, short_help="Fetch the published suite; check any suite.")
@@ -74,7 +74,7 @@ def check(ctx: click.Context, suite: str, verbose: bool) -> None:
 
 
 def _by_rule(found: Sequence[Finding]) -> list[list[Finding]]:
-    """Findings of one rule and level together, errors first, then the most frequent."""
+    """Group findings by rule and level, errors first, then the most frequent."""
     groups: dict[tuple[str, str], list[Finding]] = {}
     for finding in found:
         groups.setdefault((finding.level, finding.rule), []).append(finding)
@@ -82,7 +82,7 @@ def _by_rule(found: Sequence[Finding]) -> list[list[Finding]]:
 
 
 def _line(group: Sequence[Finding]) -> str:
-    """The first finding in full, then the rule, how often it was found, and where else in this file."""
+    """Format the first finding in full, then the rule, the number of findings, and the other lines of this file."""
     first = group[0]
     about = first.rule
     if len(group) > 1:

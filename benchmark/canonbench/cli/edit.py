@@ -23,19 +23,19 @@ from canonbench.cli.options import (
 from canonbench.cli.output import emit
 
 METHOD = "canonbench.method"
-"""Where a click context keeps the method that the command line names, for --help."""
+"""Key under which a click context stores the method named on the command line, for --help."""
 
 
 class EditCommand(click.Command):
-    """A command whose help ends with the settings of the method that is named beside --help."""
+    """A command whose help ends with the settings of the method given with --help."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does; it deals with --help, whether --method stands before or after it."""
+        """Parse arguments as click does; --method is found before or after --help."""
         ctx.meta[METHOD] = self.make_parser(ctx).parse_args(args=list(args))[0].get("method")
         return super().parse_args(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The settings, as click lists options."""
+        """Write the settings in the way click lists options."""
         if ctx.meta[METHOD] is None:
             return
         from canonbench.cli.methods import NO_SETTINGS, settings_of, summary, with_default
@@ -52,7 +52,7 @@ class EditCommand(click.Command):
 
 
 def _leagues(ctx: click.Context, parameter: click.Parameter, value: str | None) -> list[str] | None:
-    """The callback of --leagues: labels such as 1e-3, each a positive number."""
+    """Callback of --leagues: parse labels such as 1e-3, each a positive number."""
     if value is None:
         return None
     labels = [label.strip() for label in value.split(",")]

@@ -1,4 +1,4 @@
-"""An edit run's row as tables for people, one per league, within 80 columns."""
+"""Print an edit run's row as tables, one per league, within 80 columns."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ COLUMNS = ("n", "base", "edited", "Δ", "[95 %]", "±", "hard Δ", "ratio-1", "c
 
 
 def draw_edit(row: Row, folder: Path | None) -> str:
-    """The row of an edit run as text.
+    """Format the row of an edit run as text.
 
     Args:
-        row: it has leagues.
-        folder: where the run's results lie.
+        row: a row that has leagues.
+        folder: folder with the run's results.
     """
     assert row.leagues is not None
     assert row.general is not None
@@ -50,7 +50,7 @@ def _key(repetitions: int) -> Iterator[str]:
 
 
 def _cells(league: League) -> dict[str, Cells]:
-    """What stands in a league's table, by row and column."""
+    """The cells of a league's table, by row and column."""
     rows = {name: _task(task) for name, task in league.tasks.items()}
     average = league.average
     if average.n_tasks > 1:
@@ -60,7 +60,7 @@ def _cells(league: League) -> dict[str, Cells]:
 
 
 def _gap(rows: dict[str, Cells]) -> int:
-    """Blanks between columns: two where there is room."""
+    """Number of blanks between columns: two if they fit."""
     columns = next(iter(rows.values()))
     widths = [max(len(each) for each in (column, *(cells[column] for cells in rows.values()))) for column in columns]
     return 2 if max(map(len, rows)) + sum(widths) + 2 * len(widths) <= WIDTH else 1
@@ -105,7 +105,7 @@ def _success(result: LeagueTask | Average) -> Cells:
 
 
 def _taken(candidates: list[int | None]) -> str:
-    """Candidates by number, from first to last where the seeds differ."""
+    """Format candidate numbers, as a range if the seeds differ."""
     numbers = sorted({number for number in candidates if number is not None})
     if not numbers:
         return UNEDITED
@@ -113,12 +113,12 @@ def _taken(candidates: list[int | None]) -> str:
 
 
 def _excess(ratio: float) -> str:
-    """Ratio − 1 as leagues are written: +9.8e-4."""
+    """Format ratio − 1 like a league: +9.8e-4."""
     return f"{ratio - 1:+.1e}".replace("e-0", "e-").replace("e+0", "e+") if ratio != 1 else "0"
 
 
 def _notes(league: League) -> Iterator[str]:
-    """What the table has no room for."""
+    """Notes below the table, for what has no column."""
     for name, task in league.tasks.items():
         seeds = task.seeds or ()
         unedited = sum(seed.candidate is None for seed in seeds)
@@ -131,7 +131,7 @@ def _notes(league: League) -> Iterator[str]:
 
 
 def _places(folder: Path) -> Iterator[str]:
-    """Where the results lie."""
+    """List the files with the results."""
     kept = sorted((folder / "artefacts").glob("*/seed-*/candidate-*"))
     yield ""
     yield f"row        {folder / 'row.json'}"

@@ -21,7 +21,7 @@ from canonbench.cli.options import (
 from canonbench.cli.output import emit
 
 COSTLESS = ("output", "states_budget")
-"""Options that do not bear on what --dry-run prints."""
+"""Options that do not affect the output of --dry-run."""
 
 
 @click.command(short_help="Score a checkpoint; with --base, say what the edit bought.")

@@ -1,4 +1,4 @@
-"""The entry point: wires the verbs and turns whatever goes wrong into one line and an exit code."""
+"""The entry point: register the verbs, and turn every error into one line and an exit code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TRACEBACK = "run 'canonbench --debug ...' for the traceback"
 
 @dataclass
 class Session:
-    """What the entry point must know of the command line after a verb has failed."""
+    """The state of the command line that the entry point needs after a verb has failed."""
 
     debug: bool = False
 
@@ -83,16 +83,16 @@ for verb in (
 def main() -> NoReturn:
     """Run the command line; exit code 0, 1 (failure or interrupted) or 2 (usage)."""
     signal.signal(signal.SIGTERM, _terminate)
-    os.environ.setdefault("TQDM_DISABLE", "1")  # the libraries' own bars (GGUF unpacking) would run into ours
+    os.environ.setdefault("TQDM_DISABLE", "1")  # other progress bars (GGUF unpacking) would mix with ours
     session = Session()
     try:
         _require_text()
-        # click hands the code of an Exit back instead of raising it
+        # click returns the code of an Exit instead of raising it
         code = cli.main(prog_name="canonbench", standalone_mode=False, obj=session)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         _leave(2)
-    except (BrokenPipeError, SystemExit):  # the reader went away (| head), for which click calls sys.exit
+    except (BrokenPipeError, SystemExit):  # the pipe was closed (| head), on which click calls sys.exit
         _leave(1)
     except BaseException as error:
         message, code = _explain(error)
@@ -104,7 +104,7 @@ def main() -> NoReturn:
 
 
 def _explain(error: BaseException) -> tuple[str, int]:
-    """What to say about an error, and the exit code."""
+    """Return the message for an error, and the exit code."""
     match error:
         case click.ClickException():
             return _usage(error), error.exit_code
@@ -122,7 +122,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
 
 
 def _require_text() -> None:
-    """UsageError for an argument or variable that is not UTF-8: names end up in files, which could not be written."""
+    """Raise UsageError for an argument or variable that is not UTF-8: files with such names could not be written."""
     ours = {name: value for name, value in os.environ.items() if name.startswith("CANONBENCH_")}
     for given in (*sys.argv[1:], *ours, *ours.values()):
         try:
@@ -132,7 +132,7 @@ def _require_text() -> None:
 
 
 def _usage(error: click.ClickException) -> str:
-    """Click's message, with where the bad value came from if not from the command line, and where help is."""
+    """Format click's message, with the source of the bad value if not the command line, and how to get help."""
     message = error.format_message()
     context = getattr(error, "ctx", None)
     parameter = getattr(error, "param", None)
@@ -149,8 +149,8 @@ def _terminate(_signum: int, _frame: Any) -> NoReturn:
 
 def _leave(code: int) -> NoReturn:
     try:
-        if sys.stdout is not None:  # it is None where the caller closed it (>&-)
+        if sys.stdout is not None:  # it is None if the caller closed it (>&-)
             sys.stdout.flush()
-    except OSError:  # no reader, or a full disk: what is left in the buffer must not fail a second time at exit
+    except OSError:  # closed pipe or full disk: the rest of the buffer must not fail a second time at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""``canonbench methods``: which editing methods there are, and what can be set of one."""
+"""``canonbench methods``: list the editing methods and their settings."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ NO_SETTINGS = "It names no settings class: it gets what --set gives it as a mapp
 
 
 def settings_of(method: Method) -> list[SettingDoc]:
-    """What can be set of a method; nothing is known if it takes a plain mapping."""
+    """The settings of a method; empty if it takes a plain mapping."""
     from canonbench.editing import fields_of
 
     return [] if method.settings is None else fields_of(method.settings, method.defaults)
 
 
 def with_default(setting: SettingDoc) -> str:
-    """What a setting does, which values it takes, and which it has by default."""
+    """Describe a setting: its effect, its valid values, and its default."""
     from canonbench.editing import REQUIRED
 
     default = REQUIRED if setting.default == REQUIRED else f"default: {setting.default}"
@@ -65,7 +65,7 @@ def with_default(setting: SettingDoc) -> str:
 
 
 def summary(method: Method) -> str:
-    """The first line that the method's module, or else the method itself, says of itself."""
+    """First docstring line of the method's module, or else of the method."""
     module = sys.modules.get(method.edit.__module__)
     said = getattr(module, "__doc__", None) or method.edit.__doc__ or "(no docstring)"
     return str(said).strip().splitlines()[0]

@@ -1,6 +1,6 @@
-"""Options that every verb shares: each can also come from the environment or a YAML file.
+"""Options that verbs share; each can also be set by the environment or a YAML file.
 
-The options that every verb which scores models has: which data, where the results go, how to run, what to print.
+Verbs that score models share groups of options: the data, the place of results, computation, and printing.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ SUITE_HELP = "mini, published, or a folder with a suite.yaml. [default: publishe
 CONFIG = "config"
 SET = "set"
 SETTINGS = "canonbench.settings"
-"""Where a click context keeps the settings from the --config file."""
+"""Key under which a click context stores the settings from the --config file."""
 SETTINGS_TOO = "; all else in it are settings of the method."
 
 
 class Verbs(click.Group):
-    """A group that suggests the verb that was meant."""
+    """A group that suggests a similar verb for an unknown one."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """As click does, with the list of verbs and a "did you mean" for an unknown one."""
+        """Resolve as click does, with the list of verbs and a "did you mean" for an unknown one."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             raise unknown_name("command", name, self.list_commands(ctx))
@@ -35,34 +35,34 @@ class Verbs(click.Group):
 
 
 class WholeNumber(click.IntRange):
-    """A whole number; click's own name for the type, "integer range", says nothing in a message."""
+    """A whole number; click's name for the type, "integer range", is unclear in a message."""
 
     name = "whole number"
 
     def __init__(self, min: int, max: int = LARGEST_COUNT) -> None:
-        """Both ends are included."""
+        """Allow numbers from ``min`` to ``max``, both included."""
         super().__init__(min, max)
 
 
 class Seed(WholeNumber):
-    """The seed of a generator of random numbers."""
+    """The seed of a random number generator."""
 
     def __init__(self) -> None:
-        """From 0 on."""
+        """Allow numbers from 0."""
         super().__init__(0, LARGEST_SEED)
 
 
 def option(flag: str, *more: str, **settings: Any) -> Callable[[Any], Any]:
-    """A click option that ``CANONBENCH_<FLAG>`` sets too."""
+    """A click option that ``CANONBENCH_<FLAG>`` can also set."""
     settings.setdefault("envvar", "CANONBENCH_" + flag.lstrip("-").replace("-", "_").upper())
     settings.setdefault("show_default", settings.get("default") is not None and not settings.get("is_flag"))
     return click.option(flag, *more, **settings)
 
 
 def config_option(*, with_settings: bool = False) -> Callable[[Any], Any]:
-    """``--config FILE.yaml``: option names and values; the command line and the environment win over it.
+    """Add ``--config FILE.yaml``: option names and values; the command line and the environment override it.
 
-    ``with_settings``: what is no option is a setting of the method, and so is what stands under ``set``.
+    ``with_settings``: keys that are not options, and all keys under ``set``, are settings of the method.
     """
     return click.option(
         f"--{CONFIG}",
@@ -76,12 +76,12 @@ def config_option(*, with_settings: bool = False) -> Callable[[Any], Any]:
 
 
 def config_settings(ctx: click.Context) -> dict[str, Any]:
-    """The settings that stand in the ``--config`` file."""
+    """The settings given in the ``--config`` file."""
     return dict(ctx.meta.get(SETTINGS, {}))
 
 
 def passed(ctx: click.Context) -> dict[str, Any]:
-    """The options that did not come from their defaults, by their long names, as given."""
+    """The options that were given, by long name, with the values as given."""
     given = {
         name: ctx.params[parameter.name]
         for name, parameter in _by_long_name(ctx.command).items()
@@ -92,7 +92,7 @@ def passed(ctx: click.Context) -> dict[str, Any]:
 
 
 def token_budget(ctx: click.Context, parameter: click.Parameter, value: str) -> str | int:
-    """The callback of ``--batch-tokens``: ``auto``, or a positive number."""
+    """Callback of ``--batch-tokens``: ``auto``, or a positive number."""
     if value == "auto":
         return value
     if not value.isdecimal() or len(value) > len(str(LARGEST_COUNT)) or not 1 <= int(value) <= LARGEST_COUNT:
@@ -110,14 +110,14 @@ def came_from(ctx: click.Context, parameter: click.Parameter) -> str | None:
 
 
 def _by_long_name(command: click.Command) -> dict[str, click.Parameter]:
-    """``batch-tokens`` for ``--batch-tokens``, whatever the Python name."""
+    """Map options by long name, such as ``batch-tokens`` for ``--batch-tokens``, whatever the Python name."""
     return {max(parameter.opts, key=len).lstrip("-"): parameter for parameter in command.params}
 
 
 def _read_config(ctx: click.Context, _parameter: click.Parameter, path: Path | None, *, with_settings: bool) -> None:
     if path is None:
         return
-    if path == Path():  # what an empty text becomes
+    if path == Path():  # the value of an empty text
         raise UsageError(f"--{CONFIG}: give the name of a YAML file")
     from canonbench.records import read_yaml
 
@@ -141,7 +141,7 @@ def _read_config(ctx: click.Context, _parameter: click.Parameter, path: Path | N
 
 
 def _as_on_the_command_line(value: Any, place: str) -> str:
-    """The text that would stand there, so that it is checked as that would be; lists are separated by commas."""
+    """Convert a value to command-line text, so that it is checked in the same way; lists are joined by commas."""
     parts = value if isinstance(value, list) else [value]
     if not parts or None in parts:
         raise CanonbenchError(f"{place} has no value; give one, or leave the line out")
@@ -154,7 +154,7 @@ Decorator = Callable[[Any], Any]
 
 
 def data_options(split: str, split_help: str) -> Decorator:
-    """Which rows are asked, and by which rules; ``split`` is the default one."""
+    """Options for the rows to score and the protocol; ``split`` is the default split."""
     return _together(
         option("--task", "-t", default="all", help="Task names separated by commas, or all."),
         option("--suite", help=SUITE_HELP),
@@ -173,7 +173,7 @@ def data_options(split: str, split_help: str) -> Decorator:
 
 
 def place_options() -> Decorator:
-    """Where the results go."""
+    """Options for the place of the results."""
     return _together(
         option("--run", type=click.Path(path_type=Path), help="Run folder. [default: one under canonbench-runs/]"),
         option(
@@ -183,7 +183,7 @@ def place_options() -> Decorator:
 
 
 def compute_options() -> Decorator:
-    """How the models are read and run."""
+    """Options for loading and running the models."""
     return _together(
         option("--device", default="auto", help="cpu, cuda, cuda:1, ... or auto."),
         option(
@@ -211,7 +211,7 @@ def compute_options() -> Decorator:
 
 
 def print_options() -> Decorator:
-    """What is printed."""
+    """Options for the printed output."""
     return _together(
         option("--quiet", "-q", is_flag=True, help="No notes, no progress, no table."),
         option("--json", "as_json", is_flag=True, help="Print JSON instead of a table."),
@@ -219,7 +219,7 @@ def print_options() -> Decorator:
 
 
 def _together(*options: Decorator) -> Decorator:
-    """Several decorators as one; the help lists them in this order."""
+    """Combine several decorators into one; the help lists the options in this order."""
 
     def decorate(command: Any) -> Any:
         for each in reversed(options):

@@ -1,4 +1,4 @@
-"""Standard output: what a verb has to say, as text, written at once."""
+"""Write a verb's text to standard output, in one piece."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 WIDTH = 80
-"""Columns of a table that does not go to a terminal."""
+"""Width in columns of a table if the output is not a terminal."""
 
 
 def emit(text: str, *, encoding: str | None = None) -> None:
     """Write ``text``; characters that the encoding (by default the terminal's) lacks become question marks.
 
     Raises:
-        BrokenPipeError: nobody reads any more.
-        CanonbenchError: it cannot be written (full disk).
+        BrokenPipeError: the reader has closed the pipe.
+        CanonbenchError: the text cannot be written (full disk).
     """
     if sys.stdout is None:  # closed by the caller (>&-)
         return
@@ -36,7 +36,7 @@ def emit(text: str, *, encoding: str | None = None) -> None:
 
 
 def rendered(*parts: RenderableType) -> str:
-    """Tables as wide as the terminal (else ``WIDTH``), and lines of text, which are never broken."""
+    """Render tables as wide as the terminal (else ``WIDTH``), and lines of text, which are never wrapped."""
     from rich.console import Console
     from rich.table import Table
 

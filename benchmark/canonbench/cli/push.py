@@ -70,7 +70,7 @@ def push(
 
 
 def _outcome(parcel: Parcel, repo: str, pushed: Pushed) -> list[str]:
-    """What was sent, where it is, and how a row may refer to it."""
+    """Format what was sent, its URL, and how a row may refer to it."""
     from canonbench.submissions import examples_on_hub
 
     lines = [f"sent {place}" for place in pushed.sent] + [f"removed {place}" for place in pushed.removed]
@@ -80,7 +80,7 @@ def _outcome(parcel: Parcel, repo: str, pushed: Pushed) -> list[str]:
 
 
 def _plan(parcel: Parcel, repo: str, card: str | None, findings: list[str]) -> str:
-    """What would be sent, and what should be looked at before."""
+    """Format what would be sent, and what should be reviewed before."""
     from canonbench.submissions import front_matter
 
     width = max(map(len, parcel.files))

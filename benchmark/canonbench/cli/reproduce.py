@@ -59,7 +59,7 @@ def reproduce(
 
 
 def _drawn(done: Reproduction) -> str:
-    """Number by number, and the verdict."""
+    """Format the comparison number by number, and the verdict."""
     from rich.table import Table
 
     from canonbench.cli.output import rendered

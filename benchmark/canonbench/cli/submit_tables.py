@@ -1,4 +1,4 @@
-"""What ``canonbench submit`` says: the files it wrote, what is left to do, and the text of a pull request."""
+"""Print the result of ``canonbench submit``: files written, what is left to do, and the text of a pull request."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from canonbench.submissions import Submitted
 
 
 def draw_submitted(done: Submitted, runs: Sequence[Path], options: Mapping[str, object]) -> str:
-    """Files, what is left, how to undo it, and the pull request; ``options``: those that undoing it needs again."""
+    """Format files, what is left, how to undo it, and the pull request; ``options`` are those that undoing needs."""
     todo = [each for each in done.findings if each.level == "todo"]
     lines = [f"wrote {place}" for place in done.written] + [f"deleted {place}" for place in done.deleted]
     lines += [f"note: {each}" for each in done.findings if each.level == "note"]
@@ -28,7 +28,7 @@ def _flag(name: str) -> str:
 
 
 def draw_withdrawn(done: Submitted) -> str:
-    """What was taken out, and what stays."""
+    """Format what was removed, and what stays."""
     lines = [f"deleted {place}" for place in done.deleted] + [f"wrote {place}" for place in done.written]
     lines += [f"kept {place}: written by somebody" for place in done.kept]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""A row as tables for people, within 80 columns."""
+"""Print a row as tables within 80 columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POINTS, NATS = "{:+z.2f}", "{:+z.4f}"  # z: no "-0.00"
 
 
 def draw_row(row: Row) -> str:
-    """The row as text: success and hard negatives per task and on average, general loss, leagues."""
+    """Format the row: success and hard negatives per task and on average, general loss, leagues."""
     against = f" against {row.base.name}" if row.base else ""
     limited = f", first {row.limit} rows of every file only" if row.limit else ""
     scored = f"suite {row.suite.name} {row.suite.version}, {row.split} split{limited}"
@@ -44,7 +44,7 @@ def draw_row(row: Row) -> str:
 
 
 def draw_costs(costs: Mapping[str, Estimate]) -> str:
-    """What an evaluation would cost, by model."""
+    """Format the cost of an evaluation, by model."""
     rows = {
         name: {"tokens": f"{each.tokens:,}", "FLOPs": f"{each.flops:.2e}", "memory, GB": f"{each.bytes / 1e9:.2f}"}
         for name, each in costs.items()
@@ -53,7 +53,7 @@ def draw_costs(costs: Mapping[str, Estimate]) -> str:
 
 
 def table(title: str, rows: dict[str, Cells]) -> Table:
-    """One line per name, numbers right-aligned under the headers that are the cells' keys; averages stand out."""
+    """Format one line per name, numbers right-aligned under headers from the cells' keys; averages are highlighted."""
     drawn = Table(box=None, pad_edge=False)
     drawn.add_column(title, overflow="fold")
     for header in next(iter(rows.values())):
@@ -97,7 +97,7 @@ def _alone(result: Result) -> Cells:
 
 
 def _merged(merged: Merged, results: Mapping[str, Result]) -> dict[str, Cells]:
-    """What each task lost against its own edit."""
+    """Format each task's loss of success against its own edit."""
     return {
         name: {
             "own edit": _points(edit.own_delta),
@@ -140,7 +140,7 @@ def _count(part: object) -> str:
 
 
 def interval(ends: tuple[float, float] | None, number: str) -> str:
-    """Both ends in the format of the number; nothing if there is no interval."""
+    """Format both ends like the number; empty if there is no interval."""
     return f"[{number.format(ends[0])}, {number.format(ends[1])}]" if ends else ""
 
 

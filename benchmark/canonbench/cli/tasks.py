@@ -1,4 +1,4 @@
-"""``canonbench tasks``: what is asked."""
+"""``canonbench tasks``: show a suite's tasks and examples."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tasks(ctx: click.Context, suite: str | None) -> None:
 @tasks.command()
 @click.argument("name")
 @click.option("-n", "count", metavar="N", type=WholeNumber(min=1), default=3, show_default=True, help="Rows per part.")
-@click.option("--suite", help=SUITE_HELP)  # the group's --suite, which stands before "show", reads the environment
+@click.option("--suite", help=SUITE_HELP)  # the group's --suite, given before "show", reads the environment
 @option("--split", metavar="[val|test]", default="val", help="Which split to show.")
 @click.pass_context
 def show(ctx: click.Context, name: str, count: int, suite: str | None, split: str) -> None:

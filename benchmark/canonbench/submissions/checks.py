@@ -1,6 +1,6 @@
-"""Whether per-example values could be what a row says they are: probabilities, and the rows of its suite.
+"""Check one row of the board: it is complete, and its numbers follow from its per-example values.
 
-Check one row of the board: complete, and its numbers follow from its per-example values.
+The per-example values must be possible: valid probabilities, for exactly the rows of the suite.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ if TYPE_CHECKING:
 
 
 ABOVE_ONE = 1e-4
-"""Nats by which a log-probability may exceed 0: logits − logsumexp is rounded at every token."""
+"""Tolerance in nats for log-probabilities above 0, as logits − logsumexp is rounded at every token."""
 
 
 def results_of(row: Row) -> dict[str, TaskResult]:
-    """The row's tasks; of an edit run those of one league, for loss, threshold and counts are the same in all."""
+    """The row's tasks; for an edit run those of one league, as loss, threshold and counts are the same in all."""
     return dict(row.tasks or next(iter((row.leagues or {}).values())).tasks)
 
 
 def implausible(row: Row, examples: pyarrow.Table, suite: Suite | None) -> Iterator[str]:
-    """What cannot be, in one line each.
+    """List impossible per-example values, one line each.
 
     Args:
-        row: of a standard protocol.
-        examples: those of the row.
-        suite: the data that the row names; None if it is not at hand, then only the values themselves are looked at.
+        row: a row of a standard protocol.
+        examples: the row's examples.
+        suite: the data that the row names; None if not available, in which case only the values are checked.
 
     Raises:
         CanonbenchError: the examples are damaged.
@@ -63,7 +63,7 @@ def implausible(row: Row, examples: pyarrow.Table, suite: Suite | None) -> Itera
     if row.leagues is None:
         blocks |= read_blocks(examples, losses)
     else:
-        # That every candidate was asked the same as the unedited model, the aggregates have checked.
+        # The aggregates have checked that every candidate was scored on the same rows as the unedited model.
         edited = read_edit_blocks(examples, losses)
         blocks |= {key[:2]: block for key, block in edited.items() if key[2:] == (0, 0)}
     rules = protocol(row.protocol)
@@ -80,7 +80,7 @@ def implausible(row: Row, examples: pyarrow.Table, suite: Suite | None) -> Itera
 
 
 def _published_rows(row: Row, rules: Protocol, task: str, part: str) -> int | None:
-    """How many rows the published suite has there, by its manifest; None of another suite or version."""
+    """Number of rows in this part of the published suite, by its manifest; None for another suite or version."""
     counts = published_counts()
     if (row.suite.name, row.suite.version) != ("published", counts.version) or row.limit is not None:
         return None
@@ -89,10 +89,10 @@ def _published_rows(row: Row, rules: Protocol, task: str, part: str) -> int | No
 
 
 def suite_of(row: Row) -> tuple[Suite | None, str | None]:
-    """The suite that the row names, if it is at hand; else why not.
+    """Load the suite that the row names, or return why it is not available.
 
     Raises:
-        CanonbenchError: it is at hand, and its data are not those that the row names.
+        CanonbenchError: the suite is available, but its data are not those that the row names.
     """
     name = row.suite.name
     if name not in NAMES:
@@ -148,7 +148,7 @@ def _unlike_general(row: Row, suite: Suite, rules: Protocol, task: str, block: B
     try:
         text = suite.general(row.general.name)
     except CanonbenchError:
-        return  # the large general texts need not be at hand
+        return  # the large general texts need not be downloaded
     assert text is not None, "asked for by name"
     part = "all" if rules.general == "all" else row.split
     if text.data_hash(part) != row.general.data_hash:
@@ -169,14 +169,14 @@ def check_row(
     *,
     fetch: bool,
 ) -> None:
-    """Everything about a row that can be told from it, its submission and its examples.
+    """Check everything that follows from a row, its submission and its examples.
 
     Args:
         placed: the row, and its file and line.
-        checkout: where its examples are.
-        submissions: every folder under ``submissions/``; None where its description is unusable.
-        codes: what came of importing their methods.
-        findings: added to.
+        checkout: the checkout that holds its examples.
+        submissions: every folder under ``submissions/``; None if its description is unusable.
+        codes: the outcomes of importing their methods.
+        findings: receives the findings.
         fetch: whether to fetch examples that are on the hub.
     """
     row, place = placed.row, f"leaderboard/rows/{placed.place}"
@@ -211,7 +211,7 @@ def _parts_missing(row: Row) -> Iterator[str]:
 
 
 def _impossible_choices(row: Row) -> Iterator[str]:
-    """The candidate that a league reports is the only number that its examples do not tell
+    """Check the candidates that the leagues report, the only numbers that do not follow from the examples
     (docs/reference/protocol.md#5-selection)."""
     for label, league in (row.leagues or {}).items():
         for name, task in league.tasks.items():
@@ -221,14 +221,14 @@ def _impossible_choices(row: Row) -> Iterator[str]:
 
 
 def settings_of(row: Row) -> list[dict[str, Any]]:
-    """The hyperparameters that an edit run's row has for its tasks; none of any other row."""
+    """The hyperparameters of an edit run's row for its tasks; empty for any other row."""
     if row.leagues is None:
         return []
     return [dict(for_task(row.hyperparameters or {}, task)) for task in results_of(row)]
 
 
 def _check_settings(row: Row, submissions: Mapping[str, Submission | None], codes: Mapping[str, Examined]) -> None:
-    """The row's hyperparameters are ones that its method takes; CanonbenchError if not."""
+    """Check that the method takes the row's hyperparameters; CanonbenchError if not."""
     submission = submissions.get(str(row.submission))
     if row.leagues is None or submission is None:
         return
@@ -261,10 +261,10 @@ def _check_examples(row: Row, place: str, checkout: Checkout, findings: Findings
 
 
 def examples_path(row: Row, checkout: Checkout) -> Path:
-    """The row's examples in the checkout, whose bytes are those that the row names.
+    """Return the path of the row's examples in the checkout, after checking their hash.
 
     Raises:
-        CanonbenchError: they are missing or of another content, or not in the row's submission.
+        CanonbenchError: the file is missing, has another hash, or is not in the row's submission.
     """
     assert row.examples is not None, "submitted and reproduced rows name their examples"
     file, digest = row.examples.file, row.examples.sha256

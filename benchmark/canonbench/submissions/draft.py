@@ -1,6 +1,6 @@
-"""The first version of a submission's folder: its code, and a description with what a program can know filled in.
+"""Turn a finished run into a submission: its row and examples, its code, and a draft of its description.
 
-From a finished run to the row and the examples that go on the board.
+The draft is filled in with what a program can know; a person completes it.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from canonbench.submissions.hub_examples import require_address
 
 
 def add_code(folder: Path, own: Path, record: RunRecord, row: Row, run: Path, code: str | None) -> str | None:
-    """Copy the method's code into a new submission; what ``method:`` is to say of it, None if the run has no method.
+    """Copy the method's code into a new submission; return the value of ``method:``, None if the run has no method.
 
     Args:
-        folder: of the submission, as it is being made.
-        own: of the submission in the checkout; code that somebody has put there is not copied.
-        record: of the run.
-        row: of the run.
-        run: the run's folder or row, near which a relative path is looked for too.
-        code: where the method is, if not where the run found it.
+        folder: folder of the submission that is being made.
+        own: folder of the submission in the checkout; code that is there already is not copied.
+        record: the run's record.
+        row: the run's row.
+        run: the run's folder or row; a relative path is also looked up near it.
+        code: place of the method's code, if not where the run found it.
 
     Raises:
-        CanonbenchError: its code is not found.
+        CanonbenchError: the code is not found.
     """
     if row.method is None:
         return None
@@ -69,7 +69,7 @@ def add_code(folder: Path, own: Path, record: RunRecord, row: Row, run: Path, co
 
 
 def _found(given: str, run: Path) -> Path:
-    """Relative to the working folder, else to a folder above the run, which is where the run was started."""
+    """Find a path relative to the working folder, else to a folder above the run, where it may have been started."""
     for start in (Path(), *run.resolve().parents):
         path = start / given
         if path.is_file() if given.endswith(".py") else path.is_dir():
@@ -84,7 +84,7 @@ def _copy_texts(source: Path, folder: Path) -> None:
 
 
 def write_draft(folder: Path, row: Row, method: str | None) -> None:
-    """Describe the submission as far as the run tells; files that are there stay."""
+    """Write the description as far as the run's data allow; existing files stay."""
     description = {
         "schema": 1,
         "title": folder.name,
@@ -108,19 +108,19 @@ def write_draft(folder: Path, row: Row, method: str | None) -> None:
 
 
 class RunRecord(NamedTuple):
-    """What ``run.yaml`` says of the method."""
+    """The method as recorded in ``run.yaml``."""
 
     method: str | None
-    """As the user gave it; None if a function was handed over, or none was run."""
+    """Method as the user gave it; None if a function was passed, or no method was run."""
     code: str | None
-    """SHA-256 of the file that its function stood in."""
+    """SHA-256 of the file that defines its function."""
 
 
 def read_record(runs: Sequence[str | Path]) -> RunRecord:
-    """The record beside the rows of runs by one method; an empty one where there are only rows.
+    """Read the record of runs by one method, stored with their rows; it is empty if there are only rows.
 
     Raises:
-        CanonbenchError: it is damaged, or they were made by different code.
+        CanonbenchError: a record is damaged, or the runs used different code.
     """
     records = list(dict.fromkeys(_record(run) for run in runs))
     if len({each.code for each in records}) > 1:
@@ -142,20 +142,20 @@ def _record(run: str | Path) -> RunRecord:
 def submitted_row(
     run: Finished, folder: Path, name: str, model_name: str | None, examples_at: str | None = None
 ) -> Row:
-    """The row that goes on the board, its examples written into ``folder`` in compact form unless they are elsewhere.
+    """Make the row for the board, and write its examples into ``folder`` in compact form unless they are on the hub.
 
-    Its intervals are this version's, also where an earlier one made the run.
+    Intervals are recomputed by this version, even if an earlier one made the run.
 
     Args:
-        run: as measured.
-        folder: of the submission ``name``.
-        name: the submission's.
-        model_name: what to call the base instead of what the run calls it.
+        run: the run as measured.
+        folder: folder of the submission.
+        name: name of the submission.
+        model_name: name for the base, instead of the run's.
         examples_at: address on the hub of the run's examples.parquet.
 
     Raises:
-        UsageError: the address is none, or the run is made of several.
-        CanonbenchError: the row is not of a run that was measured here, or its examples are damaged or too large.
+        UsageError: the address is not valid, or the run combines several.
+        CanonbenchError: the row is not from a run measured here, or its examples are damaged or too large.
     """
     row = run.row
     if row.state != "measured":
@@ -185,7 +185,7 @@ def _kept(run: Finished, folder: Path, name: str) -> ExamplesReference:
 
 
 def _on_hub(run: Finished, address: str) -> ExamplesReference:
-    """The run's own file under its address; that the row follows from it is seen now, while it is here."""
+    """Reference the run's own file by its address; that the row follows from it is checked now, while it is local."""
     path = RunFolder(Path(run.path) if Path(run.path).is_dir() else Path(run.path).parent).examples_path
     if not path.is_file():
         raise UsageError("--examples-at is for a single run, whose examples.parquet was pushed as it is")
@@ -195,7 +195,7 @@ def _on_hub(run: Finished, address: str) -> ExamplesReference:
 
 
 def _public(model: ModelReference, name: str | None) -> ModelReference:
-    """The model under a name that means something elsewhere: not by its place on this machine."""
+    """The model under a name that is valid on other machines, not a local path."""
     if model.source == "ensemble":
         name = portable(model.name, large=name)
     elif name is None and model.source in ("folder", "peft", "edit", "gguf"):

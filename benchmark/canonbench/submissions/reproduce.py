@@ -1,4 +1,4 @@
-"""Run again what a row on the board says was run, and see whether it says the same."""
+"""Repeat the run of a row on the board, and compare the numbers."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from canonbench.suite import NAMES, Suite
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A row, its repetition, and how they compare."""
+    """A row, its repetition, and the comparison of their numbers."""
 
     placed: PlacedRow
     again: Row
-    """As measured; state ``reproduced`` once it is on the board."""
+    """The row of the repetition: state ``measured``, or ``reproduced`` once it is on the board."""
     compared: tuple[Compared, ...]
     changed: Changed | None
-    """What was written to the checkout; None if nothing was."""
+    """Files written to the checkout; None if nothing was written."""
 
     @property
     def agrees(self) -> bool:
-        """Whether every number is near enough."""
+        """Whether every number is within its tolerance."""
         return all(each.agrees for each in self.compared)
 
 
@@ -64,18 +64,18 @@ def reproduce(
     """Repeat the run of a row: its submission's method, its base, data, hyperparameters, seeds and leagues.
 
     Args:
-        wanted: the row's id, the beginning of it, or its place, ``NAME.jsonl:1``.
-        root: the checkout, or a folder in it; None for the working folder's.
+        wanted: the row's id, a prefix of it, or its place, ``NAME.jsonl:1``.
+        root: the checkout, or a folder in it; None for that of the working folder.
         run: the run folder; None makes one under ``canonbench-runs/``.
         write: if they agree, put the repetition on the board and flag the row superseded.
         tolerance: points by which a league's average success may differ; a task's may by five times as much.
-        model: the base, where the row's name for it does not lead to it; its fingerprint must be the row's.
-        suite: the data, where it is no suite of a standard name; its hash must be the row's.
+        model: the base, if it cannot be loaded by the row's name for it; its fingerprint must be the row's.
+        suite: the data, if not a standard suite; its hash must be the row's.
         device, batch_tokens, allow_pickle, trust_remote_code: as for ``edit``.
         progress: as for ``edit``.
 
     Raises:
-        UsageError: there is no such row, or it is none that can be repeated.
+        UsageError: the row does not exist or cannot be repeated.
         CanonbenchError: model or data are not those of the row, or the run fails.
     """
     if not (math.isfinite(tolerance) and tolerance >= 0):
@@ -148,7 +148,7 @@ def _require_data(row: Row, suite: str | Path | None) -> None:
 
 
 def _require_base(name: str, row: Row, how: Loading) -> None:
-    """Before hours of training: the base is the row's."""
+    """Check that the base is the row's, before hours of training."""
     opener, _ = model_handles(name, None, None, how)
     loaded = opener.open()
     key = fingerprint(loaded.model).key
@@ -158,7 +158,7 @@ def _require_base(name: str, row: Row, how: Loading) -> None:
 
 
 class _Part(NamedTuple):
-    """Tasks that one run can edit: by the same hyperparameters, equally often."""
+    """Tasks that one run can edit: with the same hyperparameters and number of seeds."""
 
     tasks: tuple[str, ...]
     hyperparameters: dict[str, Any]
@@ -166,7 +166,7 @@ class _Part(NamedTuple):
 
 
 def _parts(row: Row) -> list[_Part]:
-    """The runs that the row may have been made of; one, unless its tasks differ in hyperparameters or seeds."""
+    """Split the row into runs; there is one, unless its tasks differ in hyperparameters or seeds."""
     parts: list[_Part] = []
     for name, task in next(iter((row.leagues or {}).values())).tasks.items():
         own = _Part((name,), for_task(row.hyperparameters or {}, name), len(task.seeds or ()))
@@ -199,10 +199,10 @@ def _as_before(row: Row, part: _Part) -> dict[str, Any]:
 
 
 def _followed(row: Row, part: _Part) -> Chosen | None:
-    """The val run that a test run followed, as far as its own row tells; None if it followed none.
+    """Reconstruct the val run whose choices a test run followed, from its own row; None if it followed none.
 
-    A test row names the candidate that val chose, and no seed went beyond it. Where one did, none was chosen; where a
-    run that followed none went no further either, following makes no difference.
+    A test row names the candidate chosen on val, and no seed takes a later one. If a seed does, nothing was followed.
+    If a run that followed nothing took no later one either, following gives the same result.
     """
     assert row.leagues is not None
     tasks = [league.tasks[name] for league in row.leagues.values() for name in part.tasks]
@@ -211,7 +211,7 @@ def _followed(row: Row, part: _Part) -> Chosen | None:
 
 
 def _put_on_board(checkout: Checkout, row: Row, runs: Sequence[Path]) -> tuple[Row, Changed]:
-    """The repetition as a row of its own; the row that it repeats stays, flagged superseded."""
+    """Add the repetition as a new row; the repeated row stays, flagged superseded."""
     name = str(row.submission)
     with staged_copy(checkout, name) as staged:
         measured = submitted_row(read_merged(runs), staged.submission(name), name, row.model.name)

@@ -37,15 +37,15 @@ from canonbench.submissions.validate import claim
 
 @dataclass(frozen=True)
 class Submitted:
-    """What was done to the checkout."""
+    """The changes made to the checkout."""
 
     name: str
     row: Row
     written: tuple[str, ...]
-    """Files made or changed, from the root of the checkout."""
+    """Files created or changed, relative to the root of the checkout."""
     deleted: tuple[str, ...]
     kept: tuple[str, ...]
-    """When a submission is withdrawn: files of its folder that stay: ``submit`` did not write them, or not so."""
+    """Files that stay when a submission is withdrawn: ``submit`` did not write them, or they have changed since."""
     findings: tuple[BoardFinding, ...]
     """What a person must still write, and what could not be checked."""
 
@@ -63,18 +63,18 @@ def submit(
     """Put a finished run on the board of a checkout, under a submission's name.
 
     Args:
-        runs: a run folder, or a row's file with examples.parquet beside it; or several, of different tasks.
-        name: of the submission: an existing one, whose code must be what the run used, or a new one, which gets the
-            run's code and a description to be completed.
-        root: the checkout, or a folder in it; None for the working folder's.
-        replace: put the row in the place of one that the submission has of the same base in the same group.
-        code: where the method's code is, if not where the run found it.
-        model_name: what to call the base, where the run's name for it means nothing elsewhere.
-        examples_at: where the run's examples.parquet is on the hub, if it is not to stand in the repository.
+        runs: a run folder, or a row file with examples.parquet beside it; or several, of different tasks.
+        name: name of the submission: an existing one, whose code must be what the run used, or a new one, which gets
+            the run's code and a description to be completed.
+        root: the checkout, or a folder in it; None for that of the working folder.
+        replace: replace the submission's existing row for the same base in the same group.
+        code: place of the method's code, if not where the run found it.
+        model_name: name for the base, if the run's name for it is not valid elsewhere.
+        examples_at: address on the hub of the run's examples.parquet, to keep it out of the repository.
 
     Raises:
-        UsageError: no such run, no checkout, no fit name, or there is such a row and ``replace`` was not asked for.
-        CanonbenchError: the run is damaged or partial, or what would be submitted is not valid; nothing was written.
+        UsageError: the run or checkout does not exist, the name is not valid, or the row exists and ``replace`` is off.
+        CanonbenchError: the run is damaged or partial, or the submission would not be valid; nothing was written.
     """
     checkout, given = find_checkout(root), _listed(runs)
     finished, record = read_merged(given), read_record(given)
@@ -106,10 +106,10 @@ def withdraw(
     model_name: str | None = None,
     examples_at: str | None = None,
 ) -> Submitted:
-    """Undo ``submit`` with the same arguments: take out the row, its examples, and what it wrote that nobody changed.
+    """Undo ``submit`` with the same arguments: remove the row, its examples, and the written files that are unchanged.
 
     Raises:
-        UsageError: no such run or checkout, or it is not on the board under that name.
+        UsageError: the run or checkout does not exist, or the run is not on the board under that name.
         CanonbenchError: the run is damaged.
     """
     checkout, given = find_checkout(root), _listed(runs)
@@ -144,7 +144,7 @@ def withdraw(
     for path in dict.fromkeys(gone):
         path.unlink(missing_ok=True)
     if left:
-        write_rows_file(rows_file, left)  # last, so that the same command finishes what a killed one began
+        write_rows_file(rows_file, left)  # last, so that the same command can finish after it was killed
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)
     kept = tuple(checkout.place(path) for path in files_of(folder)) if not left else ()
     if folder.is_dir() and not any(folder.iterdir()):
@@ -170,7 +170,7 @@ def _stage(
     model_name: str | None,
     examples_at: str | None,
 ) -> Row:
-    """Make the submission as it will be, and the row."""
+    """Build the new state of the submission in the staged copy, and return its row."""
     folder = staged.submission(name)
     if not (folder / FILE).is_file():
         method = add_code(folder, checkout.submission(name), record, run.row, near, code)
@@ -189,9 +189,9 @@ def _stage(
 
 
 def _code_notes(folder: Path, record: RunRecord, row: Row) -> tuple[BoardFinding, ...]:
-    """What to say of the method's code; CanonbenchError if the submission's own is not what ran.
+    """Notes on the method's code; CanonbenchError if the submission's code is not what ran.
 
-    A method in a package has more code than the file that its function stands in, and the row names the versions.
+    A method in a package has more code than the file of its function; for it, the row names the versions.
     """
     method = read_submission(folder, drafts=True).method
     if method is None or record.code is None or find_method(folder).code_digest == record.code:
