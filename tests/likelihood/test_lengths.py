@@ -172,7 +172,7 @@ def test_sizes_are_found_wherever_they_stand() -> None:
     def points(**config: Any) -> list[int]:
         return turning_points(SimpleNamespace(to_dict=lambda: config))
 
-    assert points(sliding_window=512) == [512]
+    assert points(sliding_window=512) == [513]
     assert points(compress_ratios=[0, 4, 128]) == [2, 4, 64, 128, 512]
     assert points(per_layer_config={"03": {"span": 100}}) == [50, 100]
     assert points(linear_conv_kernel_dim=4) == [2, 4]

@@ -74,7 +74,7 @@ def turning_points(config: Any, modules: Iterable[nn.Module] = ()) -> list[int]:
     known = {each.value for each in found}
     found |= {each for each in own if each.value not in known and _may_be_length(each.name)}
     points = {one.value * other.value for one, other in combinations(found, 2)}
-    points |= {each.value for each in found}
+    points |= {each.value + is_window(each.name) for each in found}  # a window as long as the sequence hides nothing
     points |= {each.value // 2 for each in found if not is_window(each.name)}
     return sorted(point for point in points if point > 1)
 
