@@ -1,1 +1,1 @@
-"""editing.methods."""
+"""The built-in editing methods, one file each."""

@@ -1,1 +1,1 @@
-"""editing.training."""
+"""The training loop that finetuning methods share, and its parts: batches, losses, regularizers, weights, targets."""
