@@ -138,7 +138,7 @@ def test_an_unexpected_exception_gets_one_line_and_with_debug_the_traceback(
     def bug(*_: object, **__: object) -> None:
         raise TypeError("unsupported operand\n  in line two")
 
-    monkeypatch.setattr("canonbench.runs.evaluate.build_row", bug)
+    monkeypatch.setattr(sys.modules["canonbench.runs.evaluate"], "build_row", bug)
     outcome = canonbench(*QUICK)
     assert outcome.code == 1
     assert outcome.error == (

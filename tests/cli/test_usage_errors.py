@@ -49,6 +49,7 @@ WRONG = {
     "rows in words": ([*EVALUATE, "--limit", "few"], "'--limit'", "'few' is not a valid whole number"),
     "twenty digits of seed": (
         ["merge", "a", "--out", "b", "--seed", "9" * 20],
+        "'--seed'",
         "is not in the range 0<=x<=4294967295",
     ),
     "twenty digits of rows": ([*EVALUATE, "--limit", "9" * 20], "'--limit'", "is not in the range 1<=x<=2147483647"),

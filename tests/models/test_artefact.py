@@ -370,7 +370,7 @@ def test_an_older_artefact_is_replaced_and_anything_else_is_not(
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from canonbench.models.artefact import save_artefact
+from canonbench.models.artefacts.artefact import save_artefact
 from canonbench.models.fingerprint import fingerprint
 from canonbench.models.load import Loading, load_model
 base, target = map(Path, sys.argv[1:])

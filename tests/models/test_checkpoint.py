@@ -165,7 +165,7 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
     "config.json a list": (lambda m: (m / "config.json").write_text("[]"), "config.json: expected a JSON object"),
     "config.json not text": (
         lambda m: (m / "config.json").write_bytes(b"\xff\xfe"),
-        "config.json: not UTF-8 text but UTF-16",
+        "config.json cannot be read: it is UTF-16",
     ),
     "no architecture": (lambda m: change_json(m / "config.json", model_type=None), "model_type"),
     "an unknown architecture": (lambda m: change_json(m / "config.json", model_type="quux"), "model type `quux`"),

@@ -185,7 +185,7 @@ def cut(folder: Path) -> None:
         (cut, r"cannot read .*examples\.parquet"),
         (lambda folder: (folder / "examples.parquet").unlink(), r"row\.json has no examples\.parquet beside it"),
         (lambda folder: (folder / "row.json").unlink(), r"holds no finished run .there is no row\.json in it"),
-        (lambda folder: (folder / "row.json").write_text("{}"), r"row\.json: schema: Field required"),
+        (lambda folder: (folder / "row.json").write_text("{}"), r"row\.json: schema: missing"),
         (shutil.rmtree, "no such run folder or row"),
     ],
 )

@@ -21,7 +21,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from canonbench.suite.fetch import fetch_published
-from canonbench.suite.manifest import load_manifest
+from canonbench.suite.published import load_manifest
 manifest, cache, url = sys.argv[1:]
 fetch_published(manifest=load_manifest(Path(manifest)), cache=Path(cache), base_url=url, backoff=0.01)
 """

@@ -2,11 +2,10 @@
 
 Two things are reused, each where it applies:
 
-- Hidden states. Below its first changed block an edited model computes the same as its base. Whichever of the two is
-  scored first stores its hidden states on disk, one file per pack, and later edits start from them.
+- Hidden states. Below its first changed block an edited model computes the same as its base. The one scored first
+  stores its hidden states on disk, a file per pack; later edits start from them.
 - Log-probabilities. An output of a Backpack is a weighted sum of the senses of the words so far, and edited senses do
   not change the weights. So outputs before the first word with an edited sense equal the base's.
-
 Scores are the same without reuse: if anything is missing or damaged, the full forward pass runs.
 """
 
