@@ -168,7 +168,8 @@ def _unbounded(value: float, pulls: Values, resolution: float) -> Estimate:
     number of units, (Σ pull²)² / Σ pull⁴: if a few units carry the spread, it is known only from those few. For equal
     pulls that number is n; 1/n is subtracted from its inverse, so that an even spread gives n − 1.
     """
-    squares = pulls**2
+    # scaled by a power of two, which changes no digit: the squares of tiny pulls would vanish
+    squares = np.ldexp(pulls, -math.frexp(float(np.abs(pulls).max()))[1]) ** 2
     total = float(squares.sum())
     excess = float(squares @ squares) / total**2 - 1 / pulls.size if total > 0 else 0.0
     degrees = min(pulls.size - 1.0, 1 / excess) if excess > 0 else pulls.size - 1.0
