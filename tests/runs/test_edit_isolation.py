@@ -13,21 +13,11 @@ import candidate_methods
 import numpy as np
 import pytest
 import torch
-from run_cases import write_suite
 
 from canonbench.errors import CanonbenchError
 from canonbench.results.row import Row
 from canonbench.runs.edit import edit
 from canonbench.runs.progress import Progress
-from tiny_models import save_tiny
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    write_suite(folder / "suite", chunks=12)
-    save_tiny(folder / "base", "llama", tokenizer="bos")
-    return folder
 
 
 def run_edit(world: Path, method: Any, **how: Any) -> tuple[Row, list[str]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import candidate_methods
 import pytest
-from run_cases import write_suite
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 from canonbench import evaluate
@@ -16,14 +15,6 @@ from canonbench.results.row import Row
 from canonbench.runs.edit import edit
 from canonbench.runs.progress import Progress
 from tiny_models import save_tiny
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    write_suite(folder / "suite", chunks=12)
-    save_tiny(folder / "base", "llama", tokenizer="bos")
-    return folder
 
 
 def run_edit(world: Path, method: Any, **how: Any) -> tuple[Row, list[str]]:

@@ -1,8 +1,8 @@
-"""One leaderboard row: what was measured, with what, and how it was produced (docs/reference/protocol.md#6-rows).
+"""One leaderboard row: what was measured, with what, and how it came about (docs/reference/protocol.md#6-rows).
 
 Two kinds share the schema. A *fixed checkpoint* has ``general``, ``tasks`` and ``average``. An *edit run* has
-``leagues`` instead, because each league chooses its own candidate for every task. ``docs/reference/row.md`` explains
-every field. Rows of earlier schema versions are upgraded when they are read.
+``leagues`` instead, because each league chose its own candidate for every task. Rows of earlier versions of the schema
+are upgraded when they are read. ``docs/reference/row.md`` explains every field.
 """
 
 from __future__ import annotations
